@@ -1,0 +1,1 @@
+"""What happened, provably: events, the recording transaction, the tree, checkpoints, the verifier."""

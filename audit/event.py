@@ -1,0 +1,165 @@
+"""What can happen: the closed catalogue of event kinds, and the canonical bytes of one event.
+
+A body is JSON inside the RFC 8785 profile *ASCII keys, no floats, at most 60,000 bytes*: there, sorted `orjson` gives
+exactly the JCS bytes. These bytes are stored and hashed; nobody ever encodes them again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+import orjson
+
+from audit.permit import Actor, Permit
+
+MAX_BODY_BYTES = 60_000
+
+_KEY = re.compile(r"[a-z0-9_.-]{1,32}")
+
+
+class _Row(NamedTuple):
+    code: str
+    name: str
+    en: str
+    zh: str
+
+
+class Kind(Enum):
+    """The catalogue: permanent code, name, and how people read it. New kinds are added; none is renamed or reused.
+
+    Codes `CA…` live in the log `ca` (keys, certificates, configuration), `AZ…` in the log `access`.
+    """
+
+    REQUEST_SUBMITTED = _Row("CA1001", "request.submitted", "certificate requested", "提交证书申请")
+    REQUEST_APPROVED = _Row("CA1002", "request.approved", "request approved", "批准申请")
+    REQUEST_REFUSED = _Row("CA1003", "request.refused", "request refused", "驳回申请")
+    CERT_ISSUED = _Row("CA1004", "cert.issued", "certificate issued", "签发证书")
+    CERT_INTENDED = _Row("CA1005", "cert.intended", "signature intended", "拟签名")
+    CERT_SWEPT = _Row("CA1006", "cert.swept", "orphaned intent swept, serial revoked", "清理孤立签名意图并吊销序列号")
+    CERT_REVOKED = _Row("CA1007", "cert.revoked", "certificate revoked", "吊销证书")
+    CERT_SUSPENDED = _Row("CA1008", "cert.suspended", "certificate suspended", "挂起证书")
+    CERT_RELEASED = _Row("CA1009", "cert.released", "suspension released", "解除挂起")
+    CERT_FAILED = _Row("CA1010", "cert.failed", "issuance failed", "签发失败")
+    CERT_MISSIGNED = _Row("CA1011", "cert.missigned", "signed bytes differ from the linted bytes", "签名内容与校验内容不一致")
+    KEY_GENERATED = _Row("CA2001", "key.generated", "signing key generated", "生成签名密钥")
+    CEREMONY_PERFORMED = _Row("CA2002", "ceremony.performed", "key ceremony performed", "完成密钥仪式")
+    CEREMONY_REFUSED = _Row("CA2003", "ceremony.refused", "key ceremony refused", "密钥仪式被拒绝")
+    CRL_INTENDED = _Row("CA3001", "crl.intended", "CRL signature intended", "拟签发吊销列表")
+    CRL_PUBLISHED = _Row("CA3002", "crl.published", "CRL published", "发布吊销列表")
+    OCSP_COUNTED = _Row("CA3003", "ocsp.counted", "OCSP answers signed in one minute", "一分钟内签名的 OCSP 应答数")
+    CRL_REFUSED = _Row("CA3004", "crl.refused", "CRL held back by the publish gate", "吊销列表未通过发布检查")
+    PERSON_CONFIRMED = _Row("CA4001", "person.confirmed", "administrator or registrar confirmed", "确认管理员或注册员")
+    APPLICATION_REGISTERED = _Row("CA4002", "application.registered", "application registered", "登记应用")
+    GRANT_ADDED = _Row("CA4003", "grant.added", "grant added", "新增授权")
+    GRANT_WITHDRAWN = _Row("CA4004", "grant.withdrawn", "grant withdrawn", "撤回授权")
+    ASSET_REGISTERED = _Row("CA4005", "asset.registered", "asset registered", "登记资产")
+    API_KEY_MADE = _Row("CA4006", "api-key.made", "API key made", "生成 API 密钥")
+    CA_EPOCH_OPENED = _Row("CA9001", "log.opened", "log epoch opened", "开启日志周期")
+    CA_WRITER_STARTED = _Row("CA9002", "writer.started", "a process began to write", "进程开始写入")
+
+    DECISION = _Row("AZ1001", "authz.decide", "decision for an application", "应用授权判定")
+    REFUSAL = _Row("AZ1002", "authz.refuse", "act refused by policy", "操作被策略拒绝")
+    IDENTITY_VERIFIED = _Row("AZ1003", "identity.verify", "identity verified for an application", "为应用核验身份")
+    SEARCHED = _Row("AZ1004", "authz.search", "permissions searched", "查询权限")
+    INPUT_REFUSED = _Row("AZ1005", "input.refuse", "input of a known caller refused", "拒绝已知调用者的输入")
+    LOGIN = _Row("AZ2001", "session.begin", "login", "登录")
+    LOGIN_FAILED = _Row("AZ2002", "login.failed", "login failed", "登录失败")
+    LOGIN_THROTTLED = _Row("AZ2003", "login.throttled", "login delayed after failures", "失败过多，登录被限速")
+    SESSION_ENDED = _Row("AZ2004", "session.end", "session ended", "会话结束")
+    TOTP_ENROLLED = _Row("AZ2005", "totp.enrolled", "one-time codes enrolled", "绑定动态口令")
+    TOTP_CODE_ISSUED = _Row("AZ2006", "totp.code-issued", "enrolment code handed out", "发放绑定码")
+    TOTP_RECOVERED = _Row("AZ2007", "totp.recovered", "recovery code used", "使用恢复码")
+    CERT_LOGIN_REFUSED = _Row("AZ2008", "cert-login.refused", "client certificate refused", "客户端证书被拒绝")
+    NOISE_COUNTED = _Row("AZ2009", "noise.counted", "anonymous refusals counted", "匿名拒绝计数")
+    LOGINS_COUNTED = _Row("AZ2010", "logins.counted", "failed logins beyond the limit counted", "超限登录失败计数")
+    DIRECTORY_CHANGED = _Row("AZ3001", "directory.changed", "directory change taken over", "目录变更生效")
+    DIRECTORY_REFUSED = _Row("AZ3002", "directory.refused", "directory change refused", "目录变更被拒绝")
+    ROLE_CONFLICT = _Row("AZ3003", "role.conflict", "one person holds excluding administrator roles", "同一人持有互斥管理员角色")
+    TRAIL_SEARCHED = _Row("AZ4001", "trail.searched", "trail searched", "查询审计记录")
+    TRAIL_EXPORTED = _Row("AZ4002", "trail.exported", "trail exported", "导出审计记录")
+    TRAIL_CHECKED = _Row("AZ4003", "trail.checked", "trail verified", "核验审计记录")
+    ACCESS_EPOCH_OPENED = _Row("AZ9001", "log.opened", "log epoch opened", "开启日志周期")
+    ACCESS_WRITER_STARTED = _Row("AZ9002", "writer.started", "a process began to write", "进程开始写入")
+    WRITER_HEARTBEAT = _Row("AZ9003", "writer.heartbeat", "a process lives", "进程存活")
+    WRITER_VOID = _Row("AZ9004", "writer.void", "numbers of rolled-back events", "已回滚事件的编号")
+    TRAIL_CLOSED = _Row("AZ9005", "trail.closed", "the trail could not be written for a while", "审计记录一度无法写入")
+
+    @property
+    def code(self) -> str:
+        """The permanent code, such as `CA1004`."""
+        return self.value.code
+
+    @property
+    def log(self) -> str:
+        """The log this kind belongs to: `ca` or `access`."""
+        return "ca" if self.value.code.startswith("CA") else "access"
+
+
+#: Kinds by code, for readers of stored bodies.
+BY_CODE: Mapping[str, Kind] = {kind.code: kind for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened, as its author knows it. Time, id, place and counters are added when it is written."""
+
+    kind: Kind
+    actor: Actor
+    #: What it happened to: `request:42`, `cert:staff/1f3a`, `person:p_…`, `app:oa`, …
+    object: str
+    #: `ok`, `allow`, `deny`, `fail`, `error` or `void`.
+    outcome: str = "ok"
+    #: Machine-readable reason, such as `own-request`, `out-of-scope`, `bad-password`.
+    reason: str = ""
+    #: The deciding rule and the snapshot revision it was decided on.
+    rule: str = ""
+    revision: int = 0
+    #: `<sha256 of the issuer's key, hex>:<serial, hex>` for events about a certificate: what NIAP asks to search by.
+    cert: str = ""
+    #: entryUUID of the organisation unit whose officers are concerned.
+    scope: str = ""
+    #: Network address of the caller: personal, so it is stored as a commitment only.
+    source: str = ""
+    request_id: str = ""
+    #: Facts of this kind: strings, integers, booleans, lists and objects of them. Never personal data.
+    details: Mapping[str, Any] = field(default_factory=dict)
+    #: Personal values by field (`name`, `uid`, `mail`, …): the body carries salted commitments of them.
+    personal: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def under(cls, permit: Permit, kind: Kind, object: str, **more: Any) -> Event:  # noqa: A002 - the standard's word
+        """The event of an act that `permit` allowed: quotes its actor, rule and revision."""
+        return cls(kind=kind, actor=permit.actor, object=object, rule=permit.rule, revision=permit.revision, **more)
+
+
+def canonical(body: Mapping[str, Any]) -> bytes:
+    """The bytes of `body` as RFC 8785 writes them.
+
+    Raises:
+        ValueError: outside the profile (keys, floats, large integers, other types) or longer than 60,000 bytes.
+    """
+    _must_fit(body)
+    data = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    if len(data) > MAX_BODY_BYTES:
+        raise ValueError("event body is longer than 60,000 bytes")
+    return data
+
+
+def _must_fit(value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            if type(key) is not str or not _KEY.fullmatch(key):
+                raise ValueError(f"key {key!r} is outside the profile")
+            _must_fit(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            _must_fit(member)
+    elif type(value) is int:
+        if not -(1 << 53) < value < 1 << 53:
+            raise ValueError("integer is outside the profile")
+    elif value is not None and type(value) not in {str, bool}:
+        raise ValueError(f"{type(value).__name__} is outside the profile")

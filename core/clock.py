@@ -1,0 +1,20 @@
+"""Time, as a value that is passed in: whoever needs the hour takes a `Clock`, so that tests can own it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+#: Gives the present moment, aware and in UTC.
+Clock = Callable[[], dt.datetime]
+
+
+def system() -> dt.datetime:
+    """The machine's own clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+def microseconds(moment: dt.datetime) -> int:
+    """Microseconds since 1970-01-01T00:00:00Z, exact: floats would lose the last digits."""
+    since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

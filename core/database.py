@@ -1,0 +1,151 @@
+"""The engine, the declarative base and the column types. No table is defined here.
+
+SQLite runs in WAL mode with `synchronous=FULL`: an acknowledged commit survives a power cut. Whoever writes takes the
+lock file first and only then `BEGIN IMMEDIATE`: SQLite's own busy handler is unfair and starves processes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, TypeDecorator, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from core.errors import Unavailable
+
+#: How long a writer tries for the lock before it answers `unavailable`.
+LOCK_PATIENCE = dt.timedelta(seconds=2)
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """An aware datetime in whole seconds, UTC in the table and in Python; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        """Refuse naive times, drop microseconds."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError("naive datetime")
+        return value.astimezone(dt.UTC).replace(microsecond=0)
+
+    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        """Give the zone back that SQLite drops."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=dt.UTC)
+
+
+Instant = Annotated[dt.datetime, mapped_column(UtcDateTime)]
+
+
+class Model(DeclarativeBase):
+    """Base of every table. `__volatile__ = True` marks rows that are no facts and need no event."""
+
+    __volatile__ = False
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database and the file that its writers lock. Safe to share between threads."""
+
+    engine: Engine
+    lock: Path
+    _thread: threading.local = field(default_factory=threading.local, repr=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for look-ups, rolled back at the end: close it before asking for a permit."""
+        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """The write transaction: lock file, then connection, then `BEGIN IMMEDIATE`; commits when the block ends.
+
+        Only `audit` may call this: a change of facts must go through `audit.record.recording`.
+
+        Raises:
+            Unavailable: the lock or the database could not be had in time, or the commit failed; nothing was written.
+        """
+        if self.in_write:
+            raise RuntimeError("a write transaction is already open in this thread")
+        with _locked(self.lock):
+            self._thread.writing = True
+            try:
+                with Session(self.engine, expire_on_commit=False) as session:
+                    session.connection(execution_options={"yumen_write": True})
+                    yield session
+                    session.commit()
+            except OperationalError as error:
+                raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
+            finally:
+                self._thread.writing = False
+
+    @property
+    def in_write(self) -> bool:
+        """Whether this thread holds the write transaction: waiting for the flusher then would never end."""
+        return getattr(self._thread, "writing", False)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive `flock` on a descriptor of one's own: a shared one would exclude nobody."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_PATIENCE.total_seconds()
+        pause = 0.0002
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Unavailable("other writers hold the database; try again in a moment") from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.002)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_sqlite(path: Path) -> Database:
+    """Open (or create) the SQLite database at `path`; its lock file stands beside it."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 2}, pool_size=32)
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        assert isinstance(connection, sqlite3.Connection)
+        connection.isolation_level = None  # we begin transactions ourselves; the driver would begin them too late
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        write = connection.get_execution_options().get("yumen_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return Database(engine, path.with_suffix(".lock"))

@@ -1,0 +1,55 @@
+"""Logs for operators: one line an event with the request's id; secrets and personal data never reach them.
+
+What happened belongs in the trail; logs say how the machine fares.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+
+#: Id of the request that this thread or task works for; empty outside a request.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_SECRET_NAMES = re.compile(r"pass|secret|token|totp|otp|code|authorization|cookie|key$|csr|pkcs12", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"\b(?:ys_|yk_)[A-Za-z0-9_-]+|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END[^-]*-----")
+
+
+def redact(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank values that are secrets by their name or by their look (session tokens, API keys, private keys)."""
+    for name, value in line.items():
+        if _SECRET_NAMES.search(name):
+            line[name] = "[redacted]"
+        elif isinstance(value, str):
+            line[name] = _SECRET_TEXT.sub("[redacted]", value)
+    return line
+
+
+def _add_request_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if current := request_id.get():
+        line["request_id"] = current
+    return line
+
+
+def configure(*, json: bool | None = None) -> None:
+    """Send logs to standard error: readable on a terminal, JSON lines otherwise."""
+    json = not sys.stderr.isatty() if json is None else json
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_request_id,
+            structlog.processors.format_exc_info,
+            redact,
+            structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

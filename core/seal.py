@@ -1,0 +1,100 @@
+"""Secrets at rest: Argon2id over an unsealing secret, HKDF per purpose, AES-256-GCM bound to the purpose.
+
+A vault is a folder of sealed files that one unsealing secret opens. The secret is a file outside the home and is never
+in a backup; Argon2id runs once per secret and process, each purpose then has a key of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from argon2.low_level import Type, hash_secret_raw
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from core.errors import NotFound, Unavailable
+
+_MAGIC = b"yumen-sealed-1\n"
+
+
+class Vault:
+    """The sealed files of one owner (`web` or `worker`): `put`, `get`, `names`. Values are opaque bytes."""
+
+    def __init__(self, folder: Path, secret: Path) -> None:
+        """Open the vault in `folder` (made when missing) with the unsealing secret in the file `secret`.
+
+        Raises:
+            Unavailable: the secret cannot be read, is empty, or does not open what the vault holds.
+        """
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            word = secret.read_bytes().strip()
+        except OSError as error:
+            raise Unavailable("the unsealing secret `{path}` cannot be read: {reason}", path=secret, reason=error.strerror) from error
+        if len(word) < 16:
+            raise Unavailable("the unsealing secret `{path}` is shorter than 16 characters", path=secret)
+        salt = folder / "salt"
+        if not salt.exists():
+            write_durably(salt, secrets.token_bytes(16))
+        self._master = hash_secret_raw(word, salt.read_bytes(), time_cost=3, memory_cost=65_536, parallelism=1, hash_len=32, type=Type.ID)
+
+    def put(self, purpose: str, value: bytes) -> None:
+        """Seal `value` under `purpose` (such as `ca/staff`); durable when this returns. Never overwrites."""
+        path = self._path(purpose)
+        if path.exists():
+            raise RuntimeError(f"sealed value {purpose} exists already")
+        nonce = secrets.token_bytes(12)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(path, _MAGIC + nonce + self._cipher(purpose).encrypt(nonce, value, _MAGIC + purpose.encode()))
+
+    def get(self, purpose: str) -> bytes:
+        """What was sealed under `purpose`.
+
+        Raises:
+            NotFound: nothing was sealed under it.
+            Unavailable: the file was damaged, moved from another purpose, or sealed with another secret.
+        """
+        try:
+            sealed = self._path(purpose).read_bytes()
+        except FileNotFoundError:
+            raise NotFound("no sealed key `{purpose}`", purpose=purpose) from None
+        head, nonce, body = sealed[: len(_MAGIC)], sealed[len(_MAGIC) : len(_MAGIC) + 12], sealed[len(_MAGIC) + 12 :]
+        try:
+            return self._cipher(purpose).decrypt(nonce, body, head + purpose.encode())
+        except (InvalidTag, ValueError) as error:
+            raise Unavailable("the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file", purpose=purpose) from error
+
+    def names(self) -> list[str]:
+        """The purposes that are sealed here, sorted."""
+        return sorted(str(path.relative_to(self._folder).with_suffix("")) for path in self._folder.rglob("*.sealed"))
+
+    def _path(self, purpose: str) -> Path:
+        return self._folder / f"{purpose}.sealed"
+
+    def _cipher(self, purpose: str) -> AESGCM:
+        return AESGCM(HKDFExpand(SHA256(), 32, b"yumen seal " + purpose.encode()).derive(self._master))
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the file at `path` so that after a crash there is the old or the new one, whole (write, fsync, rename, fsync)."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,245 @@
+"""Settings: one frozen tree, read once at start, all problems reported together with what to do.
+
+The file is TOML; every value can be overridden by `YUMEN_<SECTION>_<KEY>`. Secrets are paths, never values. Durations
+are written like `90s`, `15m`, `12h`, `30d`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
+
+DEFAULT_HOME = Path("var")
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class BadSettings(Exception):
+    """Every problem found, one per line: the setting, what is wrong, what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """Where Yumen listens and what it calls itself."""
+
+    #: Address and port of the portal and the APIs (TLS, client certificates optional).
+    https: str = "127.0.0.1:8443"
+    #: Address and port of status over plain HTTP: OCSP, CRLs, CA certificates.
+    http: str = "127.0.0.1:8080"
+    #: The portal's address as people type it; origin checks compare with it.
+    https_url: str = "https://localhost:8443"
+    #: The status address as it is written into certificates.
+    http_url: str = "http://localhost:8080"
+    #: Worker threads of the TLS listener.
+    threads: int = 24
+    #: Largest request body in bytes.
+    max_body_bytes: int = 262_144
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The unsealing secrets: files outside the home, never in a backup. Empty means `<home>.secret` (demo only)."""
+
+    #: Opens the keys of web processes: OCSP, one-time codes, sessions, API keys, privacy.
+    web_secret: Path = Path()
+    #: Opens the keys of the worker: certificate authorities and logs.
+    worker_secret: Path = Path()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """Where people, units and roles come from."""
+
+    #: LDIF file of the embedded directory, relative to the home.
+    ldif: Path = Path("directory.ldif")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authz:
+    """Login, sessions and the freshness of decisions."""
+
+    #: Age of the directory's last successful reading beyond which every decision is no.
+    stale_limit: dt.timedelta = dt.timedelta(seconds=10)
+    #: How often the directory and the revision are looked at.
+    poll: dt.timedelta = dt.timedelta(milliseconds=250)
+    #: A session ends this long after its last use.
+    session_idle: dt.timedelta = dt.timedelta(minutes=30)
+    #: A session ends this long after it began, used or not.
+    session_lifetime: dt.timedelta = dt.timedelta(hours=10)
+    #: How long a registrar's one-time enrolment code is good.
+    enrolment_code_lifetime: dt.timedelta = dt.timedelta(days=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CA:
+    """Issuance and status."""
+
+    #: How far notBefore is set in the past, for clients with slow clocks.
+    backdate: dt.timedelta = dt.timedelta(minutes=5)
+    #: Validity of a CRL; it is renewed at half of it. At most seven days.
+    crl_lifetime: dt.timedelta = dt.timedelta(hours=24)
+    #: Validity of an OCSP answer. At most `crl_lifetime`.
+    ocsp_lifetime: dt.timedelta = dt.timedelta(hours=8)
+    #: How often the worker looks for approved requests and due CRLs.
+    period: dt.timedelta = dt.timedelta(milliseconds=200)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The trail."""
+
+    #: Name of the logs to the outside: the origin of checkpoints is `<origin>/<log>/<epoch>`.
+    origin: str = "yumen.local"
+    #: Events that may wait for the flusher before callers get `unavailable`.
+    queue: int = 4096
+    #: A checkpoint is signed this often when the log has grown.
+    checkpoint_period: dt.timedelta = dt.timedelta(seconds=1)
+    #: An idle process records that it lives this often, which bounds unseen silence.
+    heartbeat: dt.timedelta = dt.timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. `home` is `YUMEN_HOME`; relative paths in it start there."""
+
+    home: Path
+    #: `demo` is written by `yumen init --demo` only and refuses any address but loopback.
+    mode: str = "production"
+    web: Web = field(default_factory=Web)
+    keys: Keys = field(default_factory=Keys)
+    directory: Directory = field(default_factory=Directory)
+    authz: Authz = field(default_factory=Authz)
+    ca: CA = field(default_factory=CA)
+    audit: Audit = field(default_factory=Audit)
+
+    @property
+    def demo(self) -> bool:
+        """Whether this home is a demonstration, for ever."""
+        return self.mode == "demo"
+
+    def problems(self) -> list[str]:
+        """Rules that one value alone cannot break."""
+        found = []
+        if self.mode not in {"demo", "production"}:
+            found.append(f"mode: `{self.mode}` is not one of demo, production")
+        for name in ("https", "http"):
+            found += _listening(f"web.{name}", getattr(self.web, name), loopback_only=self.demo)
+        for name, scheme in (("https_url", "https"), ("http_url", "http")):
+            url = urlsplit(getattr(self.web, name))
+            if url.scheme != scheme or not url.netloc or url.path not in {"", "/"}:
+                found.append(f"web.{name}: write it as `{scheme}://host` or `{scheme}://host:port`")
+        if self.ca.ocsp_lifetime > self.ca.crl_lifetime:
+            found.append("ca.ocsp_lifetime: must not be longer than ca.crl_lifetime")
+        if self.ca.crl_lifetime > dt.timedelta(days=7):
+            found.append("ca.crl_lifetime: at most 7d")
+        if self.authz.poll * 4 > self.authz.stale_limit:
+            found.append("authz.stale_limit: at least four times authz.poll")
+        if self.authz.session_idle > self.authz.session_lifetime:
+            found.append("authz.session_idle: must not be longer than authz.session_lifetime")
+        if not self.demo:
+            found += [
+                f"keys.{name}: name a file outside the home that holds the unsealing secret"
+                for name in ("web_secret", "worker_secret")
+                if getattr(self.keys, name) == Path() or getattr(self.keys, name).is_relative_to(self.home)
+            ]
+        return found
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the file that `YUMEN_SETTINGS` names (default `$YUMEN_HOME/yumen.toml`) and the overrides in `environ`.
+
+    Raises:
+        BadSettings: no file, unknown keys, values of the wrong kind, or values that do not fit together; all at once.
+    """
+    home = Path(environ.get("YUMEN_HOME") or DEFAULT_HOME).absolute()
+    path = Path(environ.get("YUMEN_SETTINGS") or home / "yumen.toml")
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}; make a home with `yumen init --demo`, or set YUMEN_HOME") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path}: {error}") from error
+    return parse(raw, environ, home)
+
+
+def parse(raw: dict[str, Any], environ: Mapping[str, str], home: Path) -> Settings:
+    """Settings from a parsed TOML document and environment overrides.
+
+    Raises:
+        BadSettings: as for `load`.
+    """
+    found: list[str] = []
+    sections: dict[str, Any] = {}
+    hints = get_type_hints(Settings)
+    mode = environ.get("YUMEN_MODE", raw.pop("mode", "production"))
+    for name, kind in hints.items():
+        if dataclasses.is_dataclass(kind):
+            values = raw.pop(name, {})
+            if not isinstance(values, dict):
+                found.append(f"{name}: must be a table")
+                continue
+            sections[name] = _section(name, kind, values | _overrides(name, kind, environ), home, found)
+    found += [f"{name}: unknown; see docs/settings.md" for name in sorted(raw)]
+    if not isinstance(mode, str):
+        found.append("mode: must be a string")
+    if found:
+        raise BadSettings("\n".join(found))
+    settings = Settings(home=home, mode=mode, **sections)
+    if problems := settings.problems():
+        raise BadSettings("\n".join(problems))
+    return settings
+
+
+def _overrides(section: str, kind: Any, environ: Mapping[str, str]) -> dict[str, str]:
+    names = {field.name: f"YUMEN_{section}_{field.name}".upper() for field in dataclasses.fields(kind)}
+    return {name: environ[variable] for name, variable in names.items() if variable in environ}
+
+
+def _section(section: str, kind: Any, values: dict[str, Any], home: Path, found: list[str]) -> Any:
+    hints = get_type_hints(kind)
+    found += [f"{section}.{name}: unknown; see docs/settings.md" for name in sorted(values.keys() - hints.keys())]
+    read = {}
+    for name in values.keys() & hints.keys():
+        try:
+            read[name] = _value(values[name], hints[name], home)
+        except ValueError as error:
+            found.append(f"{section}.{name}: {error}")
+    return kind(**read)
+
+
+def _value(value: Any, kind: type, home: Path) -> Any:
+    if kind is dt.timedelta:
+        match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", value) if isinstance(value, str) else None
+        if not match or not int(match[1]):
+            raise ValueError("write a duration such as `90s`, `15m`, `12h` or `30d`")
+        return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if kind is int:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if type(value) is not int or not 0 < value < 1 << 31:
+            raise ValueError("must be a positive whole number")
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a string that is not empty")
+    return home / value if kind is Path else value
+
+
+def _listening(name: str, value: str, *, loopback_only: bool) -> list[str]:
+    host, _, port = value.rpartition(":")
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return [f"{name}: write `address:port` with a numeric address, such as `127.0.0.1:8443`"]
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        return [f"{name}: `{port}` is not a port"]
+    if loopback_only and not address.is_loopback:
+        return [f"{name}: a demo home listens on loopback only; make a production home to serve a network"]
+    return []
