@@ -45,6 +45,7 @@ class Kind(Enum):
     CERT_RELEASED = _Row("CA1009", "cert.released", "suspension released", "解除挂起")
     CERT_FAILED = _Row("CA1010", "cert.failed", "issuance failed", "签发失败")
     CERT_MISSIGNED = _Row("CA1011", "cert.missigned", "signed bytes differ from the linted bytes", "签名内容与校验内容不一致")
+    REQUEST_RETURNED = _Row("CA1012", "request.returned", "request returned: the directory changed", "目录信息已变更，退回申请")
     KEY_GENERATED = _Row("CA2001", "key.generated", "signing key generated", "生成签名密钥")
     CEREMONY_PERFORMED = _Row("CA2002", "ceremony.performed", "key ceremony performed", "完成密钥仪式")
     CEREMONY_REFUSED = _Row("CA2003", "ceremony.refused", "key ceremony refused", "密钥仪式被拒绝")

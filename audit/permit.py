@@ -21,6 +21,7 @@ class Action(StrEnum):
     CERT_REVOKE = "cert:revoke"
     CERT_SUSPEND = "cert:suspend"
     CERT_RELEASE = "cert:release"
+    CERT_SWEEP = "cert:sweep"
     STATUS_PUBLISH = "status:publish"
     CEREMONY_PERFORM = "ceremony:perform"
     IDENTITY_VERIFY = "identity:verify"
@@ -82,6 +83,8 @@ class Permit:
     resource: str
     rule: str
     revision: int
+    #: Unit of the object when the policy was asked (entryUUID, or empty): the act compares it with the locked row.
+    unit: str = ""
 
     def must_cover(self, action: Action, resource: str) -> None:
         """Refuse a permit that was given for something else: a bug in the caller, never a user's error."""
