@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import ColumnElement, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, UniqueConstraint, and_, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ca.states import IntentState, ListState, RequestState, Standing
@@ -166,6 +166,12 @@ class Certificate(Model):
     def ref(self) -> str:
         """How permits and events name this certificate."""
         return f"cert:{self.authority}/{self.serial}"
+
+    @classmethod
+    def ref_is(cls, ref: str) -> ColumnElement[bool]:
+        """The condition that a row is the one called `ref`."""
+        authority, _, serial = ref.removeprefix("cert:").partition("/")
+        return and_(cls.authority == authority, cls.serial == serial)
 
     @property
     def standing(self) -> Standing:

@@ -1,0 +1,252 @@
+"""Requests for certificates: submitted by their owner, decided by officers of the unit, never by those who asked.
+
+Every act takes a permit and checks once more on the locked row: its state, its unit, and that nobody decides for himself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from audit.event import Event, Kind
+from audit.permit import Action, ActorKind, Permit
+from audit.record import Transaction
+from ca.states import REQUESTS, RequestState, RequestStep, Standing, after
+from ca.subjects import Facts
+from ca.tables import Approval, Authority, Certificate, Request, Revocation
+from certs.csr import Csr
+from certs.profiles import PROFILES, Profile
+from core.errors import Conflict, Denied, Malformed, NotFound
+
+#: Rows that one page of a list may hold.
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What is asked for: a profile, a key that proved its possession, and the subject as the directory knows it."""
+
+    profile: str
+    csr: Csr
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which requests to list; what is None does not matter, an empty collection matches nothing."""
+
+    states: Collection[str] | None = None
+    units: Collection[str] | None = None
+    #: Pseudonym: requests that this person made or answers for.
+    person: str | None = None
+    profile: str | None = None
+    subject: str | None = None
+
+
+class About(NamedTuple):
+    """What the policy is asked about: the fields of a target, in its order."""
+
+    ref: str
+    unit: str
+    owner: str
+    requester: str
+
+
+def submit(tx: Transaction, *, permit: Permit, draft: Draft) -> Request:
+    """Take in a request. It waits for as many approvals as its profile asks for.
+
+    Raises:
+        Malformed: no authority issues the profile, or it is not for this kind of subject.
+        Conflict: the key belongs to another subject or was compromised, or the subject is not active.
+    """
+    permit.must_cover(Action.REQUEST_SUBMIT, draft.facts.ref)
+    _must_still_be(permit, draft.facts.unit, draft.facts.ref)
+    request = enter(tx, draft, requester=permit.actor.id, state=RequestState.SUBMITTED)
+    if not PROFILES[draft.profile].approvals:
+        _advance(request, RequestStep.APPROVE)
+    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {"profile": request.profile, "spki-sha256": request.spki_sha256}))
+    return request
+
+
+def renew(tx: Transaction, *, permit: Permit, draft: Draft, previous: str) -> Request:
+    """Take in a new key for the subject of the good certificate `previous` (`cert:…`), approved at once: for Yumen's own.
+
+    Raises:
+        Denied: a service asks, and only for what it holds: the same subject, in good standing, of the same profile.
+    """
+    permit.must_cover(Action.REQUEST_SUBMIT, draft.facts.ref)
+    held = tx.db.scalar(select(Certificate).where(Certificate.ref_is(previous)))
+    good = held is not None and held.standing is Standing.VALID and held.not_after > tx.now
+    same = held is not None and (held.subject, held.profile) == (draft.facts.ref, draft.profile)
+    if permit.actor.kind is not ActorKind.SERVICE or not (good and same):
+        raise Denied("only a certificate in good standing is renewed without an approval; submit a request", reason="not-renewable")
+    request = enter(tx, draft, requester=permit.actor.id, state=RequestState.APPROVED)
+    request.decided_at = tx.now
+    request.approvals.append(
+        Approval(approver=previous, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=tx.now)
+    )
+    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {"profile": request.profile, "renews": previous}))
+    return request
+
+
+def enter(tx: Transaction, draft: Draft, *, requester: str, state: RequestState) -> Request:
+    """Check a draft and write its row; the caller records the event."""
+    profile = _profile(tx.db, draft)
+    if not draft.facts.active:
+        raise Conflict("`{ref}` is not active in the directory; ask its administrator", ref=draft.facts.ref)
+    _key_must_be_free(tx.db, draft)
+    request = Request(
+        profile=profile.name,
+        state=state,
+        subject=draft.facts.ref,
+        requester=requester,
+        owner=draft.facts.owner,
+        unit=draft.facts.unit,
+        common_name=draft.facts.common_name,
+        facts=draft.facts.encode(),
+        spki=draft.csr.spki,
+        spki_sha256=draft.csr.spki_sha256,
+        submitted_at=tx.now,
+    )
+    tx.db.add(request)
+    tx.db.flush()
+    return request
+
+
+def approve(tx: Transaction, request_id: int, *, permit: Permit, comment: str = "") -> Request:
+    """Give one officer's approval; the last one that the profile asks for hands the request to issuance.
+
+    Raises:
+        NotFound, Conflict: no such request, or it is no longer waiting, or this officer has spoken already.
+        Denied: it is the officer's own request.
+    """
+    request = _decide(tx, request_id, permit, Action.REQUEST_APPROVE, comment)
+    given = sum(1 for approval in request.approvals if approval.word == "approve")
+    if given >= PROFILES[request.profile].approvals:
+        _advance(request, RequestStep.APPROVE)
+        request.decided_at = tx.now
+    elif request.state != RequestState.SUBMITTED:
+        after(REQUESTS, RequestState(request.state), RequestStep.APPROVE, request.ref)
+    details = {"given": given, "needed": PROFILES[request.profile].approvals}
+    tx.record(_event(permit, Kind.REQUEST_APPROVED, request, details, comment))
+    return request
+
+
+def refuse(tx: Transaction, request_id: int, *, permit: Permit, comment: str = "") -> Request:
+    """Refuse a waiting request for good; raises as `approve`."""
+    request = _decide(tx, request_id, permit, Action.REQUEST_REFUSE, comment)
+    _advance(request, RequestStep.REFUSE)
+    request.reasons = "refused"
+    request.decided_at = tx.now
+    tx.record(_event(permit, Kind.REQUEST_REFUSED, request, {}, comment))
+    return request
+
+
+def find(session: Session, request_id: int) -> Request | None:
+    """The request, its approvals and its certificate, or nothing."""
+    return session.get(Request, request_id)
+
+
+def get(session: Session, request_id: int) -> Request:
+    """The request, its approvals and its certificate.
+
+    Raises:
+        NotFound: there is none of that number.
+    """
+    if request := find(session, request_id):
+        return request
+    raise NotFound("there is no request `{request}`", request=request_id)
+
+
+def target(request: Request) -> About:
+    """What the policy is asked about before anything is done with the request."""
+    return About(request.ref, request.unit, request.owner, request.requester)
+
+
+def listing(session: Session, which: Filter, *, before: int | None = None, limit: int = PAGE) -> list[Request]:
+    """Requests, newest first; give the last one's id as `before` for the next page."""
+    query = select(Request).where(*_conditions(which)).order_by(Request.id.desc()).limit(min(limit, PAGE))
+    return list(session.scalars(query if before is None else query.where(Request.id < before)))
+
+
+def _conditions(which: Filter) -> list[ColumnElement[bool]]:
+    found = []
+    if which.states is not None:
+        found.append(Request.state.in_(which.states))
+    if which.units is not None:
+        found.append(Request.unit.in_(which.units))
+    if which.person is not None:
+        found.append((Request.requester == which.person) | (Request.owner == which.person))
+    if which.profile is not None:
+        found.append(Request.profile == which.profile)
+    if which.subject is not None:
+        found.append(Request.subject == which.subject)
+    return found
+
+
+def _profile(session: Session, draft: Draft) -> Profile:
+    issued = {name for profiles in session.scalars(select(Authority.profiles)) for name in profiles.split()}
+    profile = PROFILES.get(draft.profile)
+    if profile is None or draft.profile not in issued:
+        raise Malformed("no authority issues the profile `{profile}`; choose one of: {known}", profile=draft.profile, known=", ".join(sorted(issued)))
+    if profile.subject_kind != draft.facts.kind:
+        raise Malformed("profile `{profile}` is not for a {kind}; choose another", profile=draft.profile, kind=draft.facts.kind)
+    return profile
+
+
+def _key_must_be_free(session: Session, draft: Draft) -> None:
+    """One key, one subject; and a key that was once compromised is never certified again."""
+    key = draft.csr.spki_sha256
+    other = select(Request.id).where(Request.spki_sha256 == key, Request.subject != draft.facts.ref).limit(1)
+    own = select(Authority.id).where(Authority.spki_sha256 == key).limit(1)
+    if session.scalar(other) is not None or session.scalar(own) is not None:
+        raise Conflict("this key belongs to another subject; make a new key")
+    lost = (
+        select(Revocation.intent_id)
+        .join(Certificate, Certificate.intent_id == Revocation.intent_id)
+        .where(Certificate.spki_sha256 == key, Revocation.standing == Standing.REVOKED, Revocation.reason == "keyCompromise")
+        .limit(1)
+    )
+    if session.scalar(lost) is not None:
+        raise Conflict("this key was revoked as compromised; make a new key")
+
+
+def _decide(tx: Transaction, request_id: int, permit: Permit, action: Action, comment: str) -> Request:
+    permit.must_cover(action, f"request:{request_id}")
+    request = _locked(tx.db, request_id)
+    _must_still_be(permit, request.unit, request.ref)
+    if permit.actor.kind is not ActorKind.PERSON or permit.actor.id in {request.requester, request.owner}:
+        raise Denied("nobody decides on a request of their own; ask another registrar of the unit", reason="own-request")
+    if any(approval.approver == permit.actor.id for approval in request.approvals):
+        raise Conflict("you have decided on request `{request}` already; another officer must", request=request_id)
+    word = "approve" if action is Action.REQUEST_APPROVE else "refuse"
+    request.approvals.append(
+        Approval(approver=permit.actor.id, word=word, comment=comment, rule=permit.rule, revision=permit.revision, at=tx.now)
+    )
+    return request
+
+
+def _locked(session: Session, request_id: int) -> Request:
+    row = session.get(Request, request_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound("there is no request `{request}`", request=request_id)
+    return row
+
+
+def _must_still_be(permit: Permit, unit: str, what: str) -> None:
+    if permit.unit != unit:
+        raise Conflict("`{what}` moved to another unit meanwhile; reload and look again", what=what)
+
+
+def _advance(request: Request, step: RequestStep) -> None:
+    request.state = after(REQUESTS, RequestState(request.state), step, request.ref)
+
+
+def _event(permit: Permit, kind: Kind, request: Request, details: dict[str, object], comment: str = "") -> Event:
+    about = {"subject": request.subject, **details}
+    personal = {"comment": comment} if comment else {}
+    return Event.under(permit, kind, request.ref, scope=request.unit, details=about, personal=personal)
