@@ -1,0 +1,84 @@
+"""Placing entries: index, leaf, tree root, rows and journal row, written through one raw cursor in one transaction.
+
+The caller holds the write lock and commits. Two writers can never place different entries at one index: the primary
+keys of journal and event refuse the second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from audit.body import Entry, Writer
+from audit.verifier.merkle import TILE_WIDTH, Frontier, perfect_root, split_tile
+
+_HEAD = "SELECT size, edge FROM trail_batch WHERE log = ? AND epoch = ? ORDER BY size DESC LIMIT 1"
+_EVENT = (
+    "INSERT INTO trail_event (log, epoch, idx, id, t, code, outcome, actor, object, cert, scope, request_id, leaf, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_BATCH = (
+    "INSERT INTO trail_batch (log, epoch, size, first, edge, root, t, node, boot, counter, settled)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_OPENING = "INSERT INTO trail_disclosure (id, field, salt, value, blind) VALUES (?, ?, ?, ?, ?)"
+_TILE = "INSERT INTO trail_tile (log, epoch, level, n, data) VALUES (?, ?, ?, ?, ?)"
+_LEAVES = "SELECT leaf FROM trail_event WHERE log = ? AND epoch = ? AND idx >= ? AND idx < ? ORDER BY idx"
+_LOWER = "SELECT data FROM trail_tile WHERE log = ? AND epoch = ? AND level = ? AND n >= ? AND n < ? ORDER BY n"
+
+
+class Receipt(NamedTuple):
+    """Where an event stands: the log with its epoch (`ca/1`), its index from 0, its leaf hash in hex."""
+
+    log: str
+    idx: int
+    leaf: str
+
+
+class Batch(NamedTuple):
+    """What one commit places in one log, and the writer's own account of itself at this moment."""
+
+    log: str
+    epoch: int
+    at: int
+    writer: Writer
+    #: Every counter of this writer up to here is in the tree or voided once this commits.
+    settled: int
+    entries: Sequence[Entry]
+
+
+def place(cursor: sqlite3.Cursor, batch: Batch) -> list[Receipt]:
+    """Write the entries behind the present head; they count once the caller's transaction has committed."""
+    log, epoch = batch.log, batch.epoch
+    head = cursor.execute(_HEAD, (log, epoch)).fetchone()
+    tree = Frontier(*head) if head else Frontier()
+    first = tree.size
+    tree.extend([entry.leaf for entry in batch.entries])
+    rows = [(log, epoch, first + offset, *entry.columns, entry.leaf, entry.body) for offset, entry in enumerate(batch.entries)]
+    cursor.executemany(_EVENT, rows)
+    openings = [(entry.columns[0], *opening) for entry in batch.entries for opening in entry.openings]
+    if openings:
+        cursor.executemany(_OPENING, openings)
+    highest = max(entry.counter for entry in batch.entries)
+    writer = batch.writer
+    head = (log, epoch, tree.size, first, tree.encode(), tree.root(), batch.at, writer.node, writer.boot, highest, batch.settled)
+    cursor.execute(_BATCH, head)
+    for n in range(first // TILE_WIDTH, tree.size // TILE_WIDTH):
+        _complete(cursor, log, epoch, n)
+    name = f"{log}/{epoch}"
+    return [Receipt(name, first + offset, entry.leaf.hex()) for offset, entry in enumerate(batch.entries)]
+
+
+def _complete(cursor: sqlite3.Cursor, log: str, epoch: int, n: int) -> None:
+    """Store the full level-0 tile `n`, and every tile above that became full with it."""
+    span = (n * TILE_WIDTH, (n + 1) * TILE_WIDTH)
+    hashes = [row[0] for row in cursor.execute(_LEAVES, (log, epoch, *span))]
+    cursor.execute(_TILE, (log, epoch, 0, n, b"".join(hashes)))
+    level = 0
+    while n % TILE_WIDTH == TILE_WIDTH - 1:
+        n //= TILE_WIDTH
+        level += 1
+        below = cursor.execute(_LOWER, (log, epoch, level - 1, n * TILE_WIDTH, (n + 1) * TILE_WIDTH))
+        data = b"".join(perfect_root(split_tile(row[0])) for row in below)
+        cursor.execute(_TILE, (log, epoch, level, n, data))

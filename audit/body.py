@@ -1,0 +1,86 @@
+"""From an event, as its author knows it, to the bytes that are stored and hashed, once and for ever."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, NamedTuple
+
+from audit.event import Event, canonical
+from audit.permit import Actor
+from audit.privacy import Opening, Privacy
+from audit.verifier.merkle import leaf_hash
+
+VERSION = 1
+
+
+class Writer(NamedTuple):
+    """One process that writes: the node's name (one per process of a home) and the random id of this start."""
+
+    node: str
+    boot: str
+
+    @classmethod
+    def fresh(cls, node: str) -> Writer:
+        """A writer for a process that starts now."""
+        return cls(node, secrets.token_hex(8))
+
+
+class Entry(NamedTuple):
+    """An event ready to be placed: the searchable columns, the exact bytes, the leaf and the openings."""
+
+    log: str
+    counter: int
+    columns: tuple[str, int, str, str, str, str, str, str, str]
+    leaf: bytes
+    body: bytes
+    openings: tuple[Opening, ...]
+
+
+def entry(happened: Event, at: int, writer: Writer, counter: int, privacy: Privacy) -> Entry:
+    """Write `happened` down as of `at` (microseconds).
+
+    Raises:
+        ValueError: a field is outside the canonical profile or too long.
+    """
+    identity = secrets.token_hex(16)
+    personal = dict(happened.personal)
+    if happened.source:
+        personal["source"] = happened.source
+    committed = {field: privacy.commit(field, value) for field, value in personal.items()}
+    body: dict[str, Any] = {
+        "v": VERSION,
+        "id": identity,
+        "t": at,
+        "code": happened.kind.code,
+        "act": happened.kind.value.name,
+        "out": happened.outcome,
+        "actor": _actor(happened.actor),
+        "obj": happened.object,
+        "w": {"n": writer.node, "b": writer.boot, "s": counter},
+    }
+    optional = {
+        "rsn": happened.reason,
+        "pol": {"rule": happened.rule, "rev": happened.revision} if happened.rule or happened.revision else None,
+        "cert": happened.cert,
+        "scope": happened.scope,
+        "req": happened.request_id,
+        "d": dict(happened.details),
+        "c": {field: commitment for field, (commitment, _) in committed.items()},
+    }
+    body |= {name: value for name, value in optional.items() if value}
+    data = canonical(body)
+    who = f"{happened.actor.kind}:{happened.actor.id}"
+    columns = (
+        *(identity, at, happened.kind.code, happened.outcome, who),
+        *(happened.object, happened.cert, happened.scope, happened.request_id),
+    )
+    return Entry(happened.kind.log, counter, columns, leaf_hash(data), data, tuple(opening for _, opening in committed.values()))
+
+
+def _actor(actor: Actor) -> dict[str, Any]:
+    told: dict[str, Any] = {"k": str(actor.kind), "id": actor.id, "auth": actor.auth}
+    if actor.serial:
+        told["ser"] = actor.serial
+    if actor.roles:
+        told["roles"] = list(actor.roles)
+    return told

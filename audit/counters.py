@@ -1,0 +1,61 @@
+"""Every event of a process carries a number; a number that never reaches the tree is voided there.
+
+So a reader of the trail can say not only that nothing was changed in it, but also that nothing was lost before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+Ranges = list[list[int]]
+
+
+def ranges(numbers: Iterable[int]) -> Ranges:
+    """Sorted numbers as inclusive ranges: `{1, 2, 3, 7}` is `[[1, 3], [7, 7]]`."""
+    found: Ranges = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return found
+
+
+class Counters:
+    """The numbers of this process: 1, 2, 3, … Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._last = 0
+        self._open: set[int] = set()
+        self._owed: set[int] = set()
+
+    def take(self) -> int:
+        """The next number: from now on it must either land in the tree or be owed a void."""
+        with self._mutex:
+            self._last += 1
+            self._open.add(self._last)
+            return self._last
+
+    def owe(self, numbers: Iterable[int]) -> None:
+        """These numbers were rolled back: the next batch voids them."""
+        with self._mutex:
+            self._owed.update(numbers)
+
+    def collect_owed(self) -> set[int]:
+        """Hand over what is owed; whoever takes it either lands it or owes it again."""
+        with self._mutex:
+            owed, self._owed = self._owed, set()
+            return owed
+
+    def settled_with(self, numbers: Iterable[int]) -> int:
+        """Up to which number nothing is open, once `numbers` have landed."""
+        with self._mutex:
+            rest = self._open.difference(numbers)
+            return min(rest) - 1 if rest else self._last
+
+    def land(self, numbers: Iterable[int]) -> None:
+        """These numbers are durable, as entries or as voided."""
+        with self._mutex:
+            self._open.difference_update(numbers)
