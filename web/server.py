@@ -1,0 +1,372 @@
+"""The embedded server: cheroot's parsing, gateway and threads, behind a loop of ours that never waits for one client.
+
+TLS asks for a client certificate and names our authorities, but takes any: whether it is good is decided at each request,
+so that an expired or revoked one gets a readable, recorded refusal. What the gateway puts into
+`environ["yumen.peer_certificate"]` is the one proof of a client's certificate that the door believes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from cheroot.server import HTTPRequest
+from cheroot.wsgi import Gateway_10
+from cheroot.wsgi import Server as WsgiServer
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from OpenSSL import SSL
+
+from core.errors import Unavailable
+from web import problems
+from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+    from ops.node import Node
+
+#: Connections open at one time; beyond them the longest silent one makes room.
+MAX_CONNECTIONS = 900
+#: Requests that may wait for a worker thread before further ones are answered 503 at once.
+MAX_WAITING = 512
+
+_SWEEP_SECONDS = 0.25
+_FIELD = re.compile(rb"([!#$%&'*+.^`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
+_LISTS = frozenset({b"Accept", b"Accept-Language", b"Accept-Encoding", b"Cache-Control", b"Connection", b"Via", b"X-Forwarded-For"})
+_MAX_FIELDS = 100
+
+log = structlog.get_logger()
+
+
+def tls_context(
+    chain: Sequence[x509.Certificate], key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, client_cas: Iterable[x509.Certificate]
+) -> SSL.Context:
+    """TLS 1.2 and 1.3 with `chain` (own certificate first), asking clients for a certificate of one of `client_cas`.
+
+    The session id context is set: without it OpenSSL ends every resumed connection that began with a client certificate.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.use_certificate(chain[0])
+    for certificate in chain[1:]:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(key)
+    context.check_privatekey()
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    for certificate in client_cas:
+        context.add_client_ca(certificate)
+    context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+    context.set_session_id(b"yumen")
+    context.set_alpn_select_callback(lambda _, offered: b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS)
+    return context
+
+
+class _Fields:
+    """Reads the header fields of a request, strictly: no folding, no underscore, nothing twice that is no list."""
+
+    def __call__(self, rfile: Any, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        for _ in range(_MAX_FIELDS):
+            line = rfile.readline()
+            if line == b"\r\n":
+                return fields
+            match = _FIELD.fullmatch(line)
+            if not match:
+                raise ValueError("a header field is malformed")
+            name, value = match[1].title(), match[2]
+            if name not in fields:
+                fields[name] = value
+            elif name in _LISTS:
+                fields[name] += b", " + value
+            else:
+                raise ValueError("a header field is given twice")
+        raise ValueError("too many header fields")
+
+
+class _Request(HTTPRequest):
+    """A request whose refusals are problem documents and whose oversized body is left to the door to refuse and record."""
+
+    header_reader = _Fields()
+    oversize = False
+
+    def read_request_headers(self) -> bool:
+        """Read the fields; note an oversized body instead of answering for the door."""
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+            return False
+        if b"Transfer-Encoding" in self.inheaders:
+            self.close_connection = True
+            self.simple_response("411 Length Required", "send the body with a Content-Length")
+            return False
+        length = self.inheaders.get(b"Content-Length", b"0")
+        if not length.isdigit() or len(length) > 18 or (self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders):
+            self.simple_response("400 Bad Request", "Content-Length must be digits, and Host must be given")
+            return False
+        if int(length) > self.server.max_body_bytes:
+            self.oversize = self.close_connection = True
+            self.inheaders[b"Content-Length"] = b"0"
+        return True
+
+    def simple_response(self, status: str, msg: str | bytes = "") -> None:
+        """Refuse the request with a problem document and end the connection."""
+        number = int(str(status)[:3])
+        code = {413: "too-large", 414: "too-large", 500: "internal", 503: "unavailable"}.get(number, "malformed")
+        detail = (msg.decode("latin-1") if isinstance(msg, bytes) else msg) or problems.status_line(number)[4:]
+        body = problems.document(code, detail[:1].lower() + detail[1:].rstrip("."), status=number)
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {problems.MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.ready, self.close_connection, self.sent_headers = False, True, True
+        self.conn.wfile.write(head.encode("latin-1") + body)
+
+
+class _Gateway(Gateway_10):
+    """Hands the connection's own facts to the application, under names that no header field can take."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        """The WSGI environ with the peer's certificate (DER or None) and whether the body was too large to be read."""
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        environ["yumen.peer_certificate"] = self.req.conn.peer_certificate
+        environ["yumen.oversize"] = self.req.oversize
+        environ["yumen.tls"] = self.req.server.context is not None
+        environ["wsgi.url_scheme"] = "https" if self.req.server.context else "http"
+        return environ
+
+
+class _Loop:
+    """Moves every connection through its phases; the place of cheroot's connection manager."""
+
+    def __init__(self, server: Listener, listening: socket.socket) -> None:
+        self._server = server
+        self._listening = listening
+        self._wires: set[Wire] = set()
+        self._done: SimpleQueue[Wire] = SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._waker, self._awake = socket.socketpair()
+        self._stop = threading.Event()
+        self._stopped = threading.Event()
+        for sock in (listening, self._awake, self._waker):
+            sock.settimeout(0)
+        self._selector.register(listening, selectors.EVENT_READ)
+        self._selector.register(self._awake, selectors.EVENT_READ)
+
+    #: cheroot asks before it offers keep-alive; the limit of connections is kept by making room instead.
+    can_add_keepalive_connection = True
+
+    def put(self, wire: Wire) -> None:
+        """Take a connection back from a worker thread."""
+        self._done.put(wire)
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._waker.send(b"\0")
+
+    def run(self, _expiration_interval: float) -> None:
+        """Serve until `stop`."""
+        swept = time.monotonic()
+        while not self._stop.is_set():
+            for key, _ in self._selector.select(_SWEEP_SECONDS):
+                if key.fileobj is self._listening:
+                    self._accept()
+                elif key.fileobj is self._awake:
+                    self._take_back()
+                else:
+                    self._advance(key.data)
+            if time.monotonic() - swept >= _SWEEP_SECONDS:
+                swept = time.monotonic()
+                self._sweep(swept)
+        self._stopped.set()
+
+    def stop(self) -> None:
+        """End `run` after the answers being made are sent; waits at most the server's shutdown time."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(self._listening)
+        until = time.monotonic() + self._server.shutdown_timeout
+        while time.monotonic() < until and any(wire.phase in {Phase.WORKING, Phase.WRITING} for wire in list(self._wires)):
+            time.sleep(0.01)
+        self._stop.set()
+        self.wake()
+        self._stopped.wait(1)
+
+    def wake(self) -> None:
+        """Let `run` look at its flags now."""
+        with contextlib.suppress(OSError):
+            self._waker.send(b"\0")
+
+    def close(self) -> None:
+        """Close every connection."""
+        for wire in list(self._wires):
+            wire.hang_up()
+        self._selector.close()
+        self._waker.close()
+        self._awake.close()
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                sock, address = self._listening.accept()
+            except OSError:
+                return
+            if len(self._wires) >= MAX_CONNECTIONS and not self._make_room():
+                sock.close()
+                continue
+            sock.settimeout(0)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire = Wire(self._server, sock, address[:2], self._server.context)
+            self._wires.add(wire)
+            self._selector.register(sock, selectors.EVENT_READ, wire)
+
+    def _make_room(self) -> bool:
+        silent = min((wire for wire in self._wires if wire.silent), key=lambda wire: wire.deadline, default=None)
+        if silent:
+            self._drop(silent)
+        return silent is not None
+
+    def _take_back(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._awake.recv(4096):
+                pass
+        with contextlib.suppress(Empty):
+            while True:
+                wire = self._done.get_nowait()
+                wire.send_answer()
+                self._selector.register(wire, selectors.EVENT_WRITE, wire)
+                self._advance(wire)
+
+    def _advance(self, wire: Wire) -> None:
+        try:
+            while wire.phase is not Phase.WORKING:
+                self._step(wire)
+            self._selector.unregister(wire)
+            self._server.process_conn(wire)
+        except Blocked as blocked:
+            self._selector.modify(wire, selectors.EVENT_WRITE if blocked.writes else selectors.EVENT_READ, wire)
+        except Gone:
+            self._drop(wire)
+        except Exception:
+            log.exception("connection dropped")  # a bug that one client meets must not stop the loop for all
+            self._drop(wire)
+
+    def _step(self, wire: Wire) -> None:
+        if wire.phase is Phase.HANDSHAKE:
+            wire.shake_hands()
+        elif wire.phase is Phase.READING:
+            wire.read(self._server.max_body_bytes)
+        elif wire.phase is Phase.WRITING:
+            wire.write()
+        else:
+            wire.drain()
+
+    def _sweep(self, now: float) -> None:
+        for wire in [wire for wire in self._wires if wire.deadline < now and wire.phase is not Phase.WORKING]:
+            self._drop(wire)
+
+    def _drop(self, wire: Wire) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(wire)
+        self._wires.discard(wire)
+        wire.hang_up()
+
+
+class Listener(WsgiServer):
+    """One address that Yumen listens on, with TLS when there is a context."""
+
+    def __init__(
+        self, address: tuple[str, int], app: WSGIApplication, *, context: SSL.Context | None = None, threads: int, max_body_bytes: int
+    ) -> None:
+        super().__init__(address, app, numthreads=threads, max=threads, server_name="yumen", request_queue_size=256)
+        self.context = context
+        self.max_body_bytes = max_body_bytes
+        self.gateway = _Gateway
+        self.max_request_header_size = MAX_HEAD_BYTES
+
+    def prepare(self) -> None:
+        """Bind the address and make the loop and the worker threads ready."""
+        super().prepare()
+        self._connections.close()
+        self._connections: _Loop = _Loop(self, self.socket)
+
+    def process_conn(self, wire: Wire) -> None:
+        """Queue a connection with a whole request for a worker thread, or answer 503 when too many wait."""
+        if self.requests.qsize < MAX_WAITING:
+            self.requests.put(wire)
+            return
+        _Request(self, wire).simple_response("503 Service Unavailable", "too many requests are waiting; try again in a moment")
+        wire.close()
+
+    def put_conn(self, wire: Wire) -> None:
+        """Give a connection back to the loop, also while stopping: its answer is still to be sent."""
+        self._connections.put(wire)
+
+    def answer(self, wire: Wire) -> bool:
+        """Let the application answer the request that `wire` holds; whether the connection stays open."""
+        request = _Request(self, wire)
+        try:
+            request.parse_request()
+            if request.ready:
+                request.respond()
+        except Exception:
+            log.exception("request failed")
+            wire.wfile.seek(0)
+            wire.wfile.truncate()
+            request.simple_response("500 Internal Server Error", "something went wrong inside; the operator's log has the reason")
+        return request.ready and not request.close_connection
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's signature
+        """Send what cheroot has to say to our log."""
+        log.log(level, msg, exc_info=traceback)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The listeners of one process: start them, learn where they listen, stop them."""
+
+    listeners: tuple[Listener, ...]
+
+    def start(self) -> None:
+        """Bind every address, then serve each in a thread of its own.
+
+        Raises:
+            OSError: an address is taken.
+        """
+        for listener in self.listeners:
+            listener.prepare()
+        for listener in self.listeners:
+            threading.Thread(target=listener.serve, name=f"listen-{listener.bind_addr[1]}", daemon=True).start()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each listener, as bound."""
+        return [listener.bind_addr for listener in self.listeners]
+
+    def stop(self) -> None:
+        """Finish the answers being made and close everything."""
+        for listener in self.listeners:
+            listener.stop()
+
+
+def serve(node: Node, app: WSGIApplication, status: WSGIApplication) -> Servers:
+    """The listeners of `node`: `app` over TLS, and `status` alone over plain HTTP. Call `start` on what this gives.
+
+    Raises:
+        Unavailable: the home has no certificate for TLS.
+    """
+    web = node.settings.web
+    if node.tls is None or not isinstance(node.tls.key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise Unavailable("this home has no TLS certificate with an EC or RSA key; run `yumen init` again")
+    chain = x509.load_pem_x509_certificates(node.tls.chain_pem)
+    context = tls_context(chain, node.tls.key, node.client_cas)
+    portal = Listener(_address(web.https), app, context=context, threads=web.threads, max_body_bytes=web.max_body_bytes)
+    plain = Listener(_address(web.http), status, threads=max(2, web.threads // 4), max_body_bytes=16_384)
+    return Servers((portal, plain))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
