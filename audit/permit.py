@@ -38,6 +38,10 @@ class Action(StrEnum):
     TRAIL_EXPORT = "trail:export"
     TRAIL_VERIFY = "trail:verify"
     SYSTEM_READ = "system:read"
+    API_KEY_MAKE = "api-key:make"
+    ACCOUNT_BLOCK = "account:block"
+    DIRECTORY_ACCEPT = "directory:accept"
+    AUTHZ_EXPLAIN = "authz:explain"
 
 
 class ActorKind(StrEnum):
