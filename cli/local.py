@@ -1,0 +1,153 @@
+"""Commands on the machine of the service. They act as `service:operator` and open the home that the settings name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import output
+from cli.output import Command, json_option
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+
+def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
+    """Hang these commands under the command's groups."""
+    for command in (init, serve, worker, status):
+        main.add_command(command)
+    ca.add_command(ceremony)
+    audit.add_command(verify)
+
+
+def _settings() -> Settings:
+    from core.settings import load
+
+    return load(os.environ)
+
+
+def _home() -> Path:
+    from core.settings import DEFAULT_HOME
+
+    return Path(os.environ.get("YUMEN_HOME") or DEFAULT_HOME).absolute()
+
+
+@click.command(cls=Command, example="yumen init --demo")
+@click.option("--demo", is_flag=True, help="Make a demonstration: a small province, keys, accounts, two applications; loopback only, for ever.")
+@json_option
+def init(*, demo: bool, as_json: bool) -> None:
+    """Make a home in $YUMEN_HOME (default ./var). Can be run again after an interruption.
+
+    Without --demo the settings file must be there already; database and log keys are made, and the authorities come
+    from `yumen ca ceremony FILE`.
+    """
+    if demo:
+        from ops.demo import make_demo
+
+        with output.progress("making the demonstration home") as tell:
+            made = make_demo(_home(), os.environ, tell=tell)
+        output.show({"home": str(made.home), "accounts": str(made.accounts)}, as_json=as_json)
+        return
+    from ops.init import make_home
+
+    settings = _settings()
+    with output.progress("making the home") as tell:
+        make_home(settings, tell=tell)
+    output.show({"home": str(settings.home), "next": "yumen ca ceremony FILE"}, as_json=as_json)
+
+
+@click.command(cls=Command, example="yumen serve")
+@json_option
+def serve(*, as_json: bool) -> None:
+    """Run the service in the foreground: portal, APIs, status and, in the embedded form, the worker as well.
+
+    Ends on SIGTERM and Ctrl-C after finishing what it has begun.
+    """
+    from core import logs
+    from ops import service
+
+    logs.configure()
+    started = time.monotonic()
+    stop = _stop_on_signals()
+    with service.running(_settings()) as running:
+        told = {**running.addresses, "ready_seconds": f"{time.monotonic() - started:.1f}"}
+        output.show(told, as_json=as_json)
+        stop.wait()
+        click.echo("stopping", err=True)
+
+
+@click.command(cls=Command, example="yumen worker")
+@json_option
+def worker(*, as_json: bool) -> None:
+    """Run the worker alone: it holds the authorities' keys, issues, publishes revocation lists, signs checkpoints.
+
+    Several may run; the one that holds `leader.lock` works, the others wait for it.
+    """
+    from core import logs
+    from ops import service
+
+    logs.configure()
+    stop = _stop_on_signals()
+    with service.working(_settings()) as leading:
+        output.show({"state": "working" if leading() else "standing by"}, as_json=as_json)
+        stop.wait()
+        click.echo("stopping", err=True)
+
+
+@click.command(cls=Command, example="yumen status --json")
+@json_option
+def status(*, as_json: bool) -> None:
+    """Tell how the home fares: service, worker, trail, authorities, revocation lists, what ends soon. Exit 1 when something is wrong."""
+    from ops.status import look
+
+    found = look(_settings())
+    output.show(found.facts | {"problems": found.problems}, as_json=as_json)
+    if found.problems:
+        raise SystemExit(output.FAILED)
+
+
+@click.command(cls=Command, example="yumen ca ceremony province.toml")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@json_option
+def ceremony(file: Path, *, as_json: bool) -> None:
+    """Make the root and the issuing authorities that FILE describes, print the transcript and record it.
+
+    The first ceremony of a home may name the first administrators and registrars; a later one that does is refused.
+    """
+    from ops.init import hold_ceremony
+
+    transcript = hold_ceremony(_settings(), file.read_text("utf-8"), say=(lambda _: None) if as_json else click.echo)
+    if as_json:
+        output.show({"transcript": transcript}, as_json=True)
+
+
+@click.command(cls=Command, example="yumen audit verify https://localhost:8443 --trust saved.note --key 'yumen.local/ca/1+…'")
+@click.argument("source")
+@click.option("--trust", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A checkpoint that you saved earlier.")
+@click.option("--log", "log_name", type=click.Choice(["ca", "access"]), default="ca", show_default=True, help="Which log of the service at SOURCE.")
+@click.option("--key", help="The log's verifier key, got from somewhere else than SOURCE; needed for a URL.")
+@json_option
+def verify(source: str, trust: Path | None, log_name: str, key: str | None, *, as_json: bool) -> None:
+    """Verify the trail. SOURCE is the address of a service, or an export bundle (zip); a bundle needs no service.
+
+    Says the last trusted size, and when something was changed, cut or rewritten, the first bad index or the range.
+    """
+    from cli import verification
+
+    report = verification.verify(verification.Question(source=source, trust=trust, log=log_name, key=key or ""))
+    output.show(report.facts, as_json=as_json)
+    if not report.good:
+        raise SystemExit(output.FAILED)
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,323 @@
+"""Commands of a person, over REST after `yumen login`: requests, certificates, authorities, explanations, the trail."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import click
+
+from cli import output
+from cli.client import session
+from cli.client.api import Api, Server
+from cli.output import Command, json_option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Reasons of RFC 5280 section 5.3.1 that a person may give.
+REASONS = ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation", "privilegeWithdrawn"]
+
+
+def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
+    """Hang these commands under the command's groups."""
+    for command in (login, logout, request, cert, authz, enroll):
+        main.add_command(command)
+    for command in (ca_list, ca_show):
+        ca.add_command(command)
+    for command in (head, search, prove, export):
+        audit.add_command(command)
+
+
+def as_person(function: F) -> F:
+    """Give the command an open `api` with the kept session, and the option `--json`."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        kept = session.load(session.session_file(os.environ))
+        with Api(kept.server) as api:
+            return function(api, *args, **kwargs)
+
+    return json_option(run)  # type: ignore[return-value]
+
+
+def _default_ca_file() -> str:
+    return os.environ.get("YUMEN_CA_FILE") or str(Path(os.environ.get("YUMEN_HOME") or "var") / "root.pem")
+
+
+def server_options(function: F) -> F:
+    """`--url`, `--ca-file`, `--cert` and `--key`, bundled into one parameter `server`."""
+
+    @functools.wraps(function)
+    def run(*args: Any, url: str, ca_file: Path, cert: Path | None, key: Path | None, **kwargs: Any) -> Any:
+        return function(*args, server=Server(url=url.rstrip("/"), ca_file=ca_file, cert_file=cert, key_file=key), **kwargs)
+
+    path = click.Path(path_type=Path, dir_okay=False)
+    for option in (
+        click.option("--key", type=path, help="Its private key, PEM (default: in the --cert file)."),
+        click.option("--cert", type=path, help="Your client certificate, PEM, leaf first: logs in without password."),
+        click.option("--ca-file", type=path, default=_default_ca_file, show_default="$YUMEN_CA_FILE or $YUMEN_HOME/root.pem", help="The root to trust, PEM."),
+        click.option("--url", default="https://localhost:8443", show_default=True, envvar="YUMEN_URL", help="Address of the service."),
+    ):
+        run = option(run)
+    return run  # type: ignore[return-value]
+
+
+def open_session(server: Server, uid: str | None) -> session.Session:
+    """Log in: by certificate when the server value has one, else by password and one-time code, asked for if not in the environment."""
+    if server.cert_file:
+        body: dict[str, str] = {}
+    else:
+        uid = uid or click.prompt("User", err=True)
+        password = os.environ.get("YUMEN_PASSWORD") or click.prompt("Password", hide_input=True, err=True)
+        totp = os.environ.get("YUMEN_TOTP") or click.prompt("One-time code", err=True)
+        body = {"uid": uid, "password": password, "totp": totp}
+    with Api(server) as api:
+        answer = api.post("/api/v1/sessions", body)
+    known = Server(url=server.url, ca_file=server.ca_file, token=answer["token"], cert_file=server.cert_file, key_file=server.key_file)
+    return session.Session(server=known, uid=uid or "", expires_at=answer["expires_at"])
+
+
+@click.command(cls=Command, example="yumen login --url https://localhost:8443 --ca-file var/root.pem --uid zhangsan")
+@server_options
+@click.option("--uid", help="Your user name; asked for when missing.")
+@json_option
+def login(server: Server, uid: str | None, *, as_json: bool) -> None:
+    """Log in and keep the session for the other commands.
+
+    Password and one-time code are asked for, or taken from YUMEN_PASSWORD and YUMEN_TOTP. The session file has mode
+    0600; YUMEN_SESSION names another one.
+    """
+    opened = open_session(server, uid)
+    session.save(opened, session.session_file(os.environ))
+    output.show({"url": server.url, "uid": opened.uid, "expires_at": opened.expires_at}, as_json=as_json)
+
+
+@click.command(cls=Command, example="yumen logout")
+@as_person
+def logout(api: Api, *, as_json: bool) -> None:
+    """End the session on the server and forget it here."""
+    api.delete("/api/v1/sessions/current")
+    session.forget(session.session_file(os.environ))
+    output.show({"state": "logged out"}, as_json=as_json)
+
+
+@click.group(cls=output.Group)
+def request() -> None:
+    """Certificate requests: submit, list, show, approve, refuse."""
+
+
+@request.command("submit", example="yumen request submit --csr me.csr --profile staff-sign")
+@click.option("--csr", type=click.File("rb"), required=True, help="Certificate request (PKCS#10), PEM; `-` reads standard input.")
+@click.option("--profile", default="staff-sign", show_default=True, help="What kind of certificate.")
+@click.option("--for", "asset", help="A registered asset such as server:portal; default yourself.")
+@as_person
+def request_submit(api: Api, csr: Any, profile: str, asset: str | None, *, as_json: bool) -> None:
+    """Ask for a certificate. Names come from the directory, never from the file."""
+    body = {"profile": profile, "csr": csr.read().decode("ascii", "replace")} | ({"for": asset} if asset else {})
+    output.show(api.post("/api/v1/requests", body), as_json=as_json)
+
+
+@request.command("list", example="yumen request list --state submitted")
+@click.option("--state", help="Only requests in this state: submitted, approved, issued, refused …")
+@click.option("--after", help="Continue after this place (`next` of the page before).")
+@as_person
+def request_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
+    """List the requests that you may see: your own, and those of your unit when you are a registrar."""
+    _page(api.get("/api/v1/requests", state=state, after=after), "requests", ["id", "state", "profile", "for", "serial"], as_json=as_json)
+
+
+@request.command("show", example="yumen request show 42")
+@click.argument("number")
+@as_person
+def request_show(api: Api, number: str, *, as_json: bool) -> None:
+    """Show one request."""
+    output.show(api.get(f"/api/v1/requests/{quote(number, safe='')}"), as_json=as_json)
+
+
+def _decide(api: Api, number: str, step: str, comment: str, *, as_json: bool) -> None:
+    output.show(api.post(f"/api/v1/requests/{quote(number, safe='')}/{step}", {"comment": comment}), as_json=as_json)
+
+
+@request.command("approve", example='yumen request approve 42 --comment "identity card seen"')
+@click.argument("number")
+@click.option("--comment", default="", help="Kept with the approval.")
+@as_person
+def request_approve(api: Api, number: str, comment: str, *, as_json: bool) -> None:
+    """Approve a request of your unit. Never your own."""
+    _decide(api, number, "approve", comment, as_json=as_json)
+
+
+@request.command("refuse", example='yumen request refuse 42 --comment "has left the office"')
+@click.argument("number")
+@click.option("--comment", required=True, help="Why; the person will read it.")
+@as_person
+def request_refuse(api: Api, number: str, comment: str, *, as_json: bool) -> None:
+    """Refuse a request of your unit."""
+    _decide(api, number, "refuse", comment, as_json=as_json)
+
+
+@click.group(cls=output.Group)
+def cert() -> None:
+    """Certificates: list, show, revoke, suspend, release."""
+
+
+@cert.command("list", example="yumen cert list --state good")
+@click.option("--state", help="Only certificates in this state: good, revoked, suspended, expired.")
+@click.option("--after", help="Continue after this place (`next` of the page before).")
+@as_person
+def cert_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
+    """List the certificates that you may see."""
+    _page(api.get("/api/v1/certificates", state=state, after=after), "certificates", ["serial", "state", "profile", "subject", "not_after"], as_json=as_json)
+
+
+@cert.command("show", example="yumen cert show 4f1c09 --pem > chain.pem")
+@click.argument("serial")
+@click.option("--pem", is_flag=True, help="Print the chain as PEM, leaf first, without the root.")
+@as_person
+def cert_show(api: Api, serial: str, *, pem: bool, as_json: bool) -> None:
+    """Show one certificate."""
+    path = f"/api/v1/certificates/{quote(serial, safe='')}"
+    if pem:
+        chain = api.text(path, "application/pem-certificate-chain")
+        output.show({"chain": chain}, as_json=as_json, text=lambda: click.echo(chain, nl=False))
+    else:
+        output.show(api.get(path), as_json=as_json)
+
+
+def _status_step(api: Api, serial: str, step: str, reason: str, *, as_json: bool) -> None:
+    output.show(api.post(f"/api/v1/certificates/{quote(serial, safe='')}/{step}", {"reason": reason}), as_json=as_json)
+
+
+@cert.command("revoke", example="yumen cert revoke 4f1c09 --reason keyCompromise")
+@click.argument("serial")
+@click.option("--reason", type=click.Choice(REASONS), required=True, help="Why (RFC 5280 section 5.3.1).")
+@as_person
+def cert_revoke(api: Api, serial: str, reason: str, *, as_json: bool) -> None:
+    """Revoke a certificate for ever: your own, or one of your unit when you are a registrar."""
+    _status_step(api, serial, "revoke", reason, as_json=as_json)
+
+
+@cert.command("suspend", example="yumen cert suspend 4f1c09")
+@click.argument("serial")
+@as_person
+def cert_suspend(api: Api, serial: str, *, as_json: bool) -> None:
+    """Suspend a certificate until it is released, where its profile allows it."""
+    _status_step(api, serial, "suspend", "certificateHold", as_json=as_json)
+
+
+@cert.command("release", example="yumen cert release 4f1c09")
+@click.argument("serial")
+@as_person
+def cert_release(api: Api, serial: str, *, as_json: bool) -> None:
+    """Release a suspended certificate."""
+    _status_step(api, serial, "release", "removeFromCRL", as_json=as_json)
+
+
+@click.command("list", cls=Command, example="yumen ca list")
+@as_person
+def ca_list(api: Api, *, as_json: bool) -> None:
+    """List the authorities."""
+    _page(api.get("/api/v1/authorities"), "authorities", ["id", "name", "suite", "not_after"], as_json=as_json)
+
+
+@click.command("show", cls=Command, example="yumen ca show staff")
+@click.argument("authority")
+@as_person
+def ca_show(api: Api, authority: str, *, as_json: bool) -> None:
+    """Show one authority: certificate, profiles, last revocation list."""
+    output.show(api.get(f"/api/v1/authorities/{quote(authority, safe='')}"), as_json=as_json)
+
+
+@click.group(cls=output.Group)
+def authz() -> None:
+    """Why somebody may or may not: explain, who-can."""
+
+
+@authz.command("explain", example="yumen authz explain --application oa --person zhangsan --action read --resource document:1")
+@click.option("--application", required=True, help="Id of the application whose grants decide.")
+@click.option("--person", required=True, help="User name.")
+@click.option("--action", required=True, help="A registered action of the application.")
+@click.option("--resource", required=True, help="Written type:id.")
+@as_person
+def authz_explain(api: Api, *, as_json: bool, **question: str) -> None:
+    """Decide without acting, and tell the rule or the nearest miss."""
+    output.show(api.post("/api/v1/authz/explain", question), as_json=as_json)
+
+
+@authz.command("who-can", example="yumen authz who-can --application oa --action approve --resource document:1")
+@click.option("--application", required=True, help="Id of the application whose grants decide.")
+@click.option("--action", required=True, help="A registered action of the application.")
+@click.option("--resource", required=True, help="Written type:id.")
+@as_person
+def authz_who_can(api: Api, *, as_json: bool, **question: str) -> None:
+    """List the people who may do the action."""
+    _page(api.post("/api/v1/authz/who-can", question), "people", ["name", "unit", "rule"], as_json=as_json)
+
+
+@click.command("head", cls=Command, example="yumen audit head ca > saved.note")
+@click.argument("log", type=click.Choice(["ca", "access"]))
+@as_person
+def head(api: Api, log: str, *, as_json: bool) -> None:
+    """Print the signed checkpoint of a log. Keep it outside: it is what `yumen audit verify --trust` compares with."""
+    note = api.text(f"/log/{log}/checkpoint")
+    output.show({"log": log, "note": note}, as_json=as_json, text=lambda: click.echo(note, nl=False))
+
+
+@click.command("search", cls=Command, example='yumen audit search "code:CA1004 since:2026-11-01"')
+@click.argument("query", default="")
+@click.option("--after", help="Continue after this place (`next` of the page before).")
+@as_person
+def search(api: Api, query: str, after: str | None, *, as_json: bool) -> None:
+    """Search the trail, newest first; for auditors. The search itself is recorded."""
+    _page(api.get("/api/v1/events", q=query, after=after), "events", ["log", "idx", "at", "code", "out", "obj"], as_json=as_json)
+
+
+@click.command("prove", cls=Command, example="yumen audit prove ca/1 17 > event.tlog-proof")
+@click.argument("log")
+@click.argument("index", type=int)
+@as_person
+def prove(api: Api, log: str, index: int, *, as_json: bool) -> None:
+    """Print the proof that an event stands in the log (C2SP tlog-proof): LOG is name and epoch, such as ca/1."""
+    proof = api.text(f"/api/v1/events/{quote(log)}/{index}/proof")
+    output.show({"log": log, "idx": index, "proof": proof}, as_json=as_json, text=lambda: click.echo(proof, nl=False))
+
+
+@click.command("export", cls=Command, example='yumen audit export "obj:request:42" --out story.zip')
+@click.argument("query", default="")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write (zip, mode 0600).")
+@as_person
+def export(api: Api, query: str, out: Path, *, as_json: bool) -> None:
+    """Export events with their proofs and a verifier that needs nothing but Python; the export is recorded."""
+    with output.progress("exporting"):
+        bundle = api.download("/api/v1/exports", {"q": query})
+    session.write_private(out, bundle)
+    output.show({"file": str(out), "bytes": len(bundle)}, as_json=as_json)
+
+
+@click.command(cls=Command, example="yumen enroll --uid zhangsan --out zhangsan.p12")
+@server_options
+@click.option("--uid", help="Your user name; asked for when missing.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The PKCS#12 file to write (mode 0600).")
+@click.option("--profile", default="staff-sign", show_default=True, help="What kind of certificate.")
+@click.option("--patience", type=click.IntRange(0), default=0, help="Seconds to wait for the registrar before coming back later.")
+@json_option
+def enroll(server: Server, *, as_json: bool, **options: Any) -> None:
+    """Get a certificate. The key is made on this machine and never sent.
+
+    Run it again with the same --out to go on where it stopped. The password of the file is asked for, or taken from
+    YUMEN_P12_PASSWORD; login as in `yumen login`.
+    """
+    from cli import enrolment
+
+    enrolment.run(server, enrolment.Wish(**options), as_json=as_json)
+
+
+def _page(answer: Any, member: str, columns: list[str], *, as_json: bool) -> None:
+    rows = answer.get(member, answer.get("items", [])) if isinstance(answer, dict) else answer
+    output.show(answer, as_json=as_json, text=lambda: output.table(rows, columns))
+    if not as_json and isinstance(answer, dict) and answer.get("next"):
+        click.echo(f"more: repeat with --after {answer['next']}", err=True)
