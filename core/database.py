@@ -116,20 +116,23 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold an exclusive `flock` on a descriptor of one's own: a shared one would exclude nobody."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + LOCK_PATIENCE.total_seconds()
-        pause = 0.0002
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Unavailable("other writers hold the database; try again in a moment") from None
-                time.sleep(pause)
-                pause = min(pause * 2, 0.002)
+        _take(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> None:
+    deadline = time.monotonic() + LOCK_PATIENCE.total_seconds()
+    pause = 0.0002
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Unavailable("other writers hold the database; try again in a moment") from None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.002)
 
 
 def open_sqlite(path: Path) -> Database:

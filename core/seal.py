@@ -67,7 +67,9 @@ class Vault:
         try:
             return self._cipher(purpose).decrypt(nonce, body, head + purpose.encode())
         except (InvalidTag, ValueError) as error:
-            raise Unavailable("the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file", purpose=purpose) from error
+            raise Unavailable(
+                "the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file", purpose=purpose
+            ) from error
 
     def names(self) -> list[str]:
         """The purposes that are sealed here, sorted."""

@@ -1,0 +1,93 @@
+"""The programs of the system that the tests drive, and the Debian packages that bring them. Needs only the standard library.
+
+As root on Debian or Ubuntu `--install` installs what is missing. Otherwise it is named: tests of a missing component are
+skipped, each with the reason, and with `CI=true` they fail: what CI calls green was really run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Component:
+    """Something of the system that tests need: how to see it, and which Debian packages bring it."""
+
+    packages: tuple[str, ...]
+    #: What the tests do with it.
+    purpose: str
+    present: Callable[[], bool]
+
+
+def _program(*names: str) -> Callable[[], bool]:
+    path = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/sbin"
+    return lambda: all(shutil.which(name, path=path) for name in names)
+
+
+def _chinese_font() -> bool:
+    folders = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
+    return any(found for folder in folders for found in folder.rglob("*CJK*") if found.is_file())
+
+
+def _browser() -> bool:
+    return any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+
+
+COMPONENTS: Mapping[str, Component] = {
+    "openssl": Component(("openssl",), "second opinion on every certificate, CRL and OCSP answer", _program("openssl")),
+    "curl": Component(("curl",), "a client that is not ours", _program("curl")),
+    "sqlite3": Component(("sqlite3",), "attacks on the database file", _program("sqlite3")),
+    "chromium": Component(("chromium",), "the pages in a real browser", _browser),
+    "cjk-font": Component(("fonts-noto-cjk",), "Chinese text in screenshots", _chinese_font),
+    "nss": Component(("libnss3-tools",), "client certificates in the browser's store", _program("certutil", "pk12util")),
+    "debootstrap": Component(("debootstrap",), "a minimal Debian, in `make proof`", _program("debootstrap")),
+}
+
+#: Not needed by the suite itself, so nobody is asked to install them for it.
+FOR_PROOF = frozenset({"debootstrap"})
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Those of `names` that this machine lacks.
+
+    Raises:
+        KeyError: a name is not in `COMPONENTS`.
+    """
+    return [name for name in names if not COMPONENTS[name].present()]
+
+
+def must_have_all(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a missing component is a failure here."""
+    return environ.get("CI", "").lower() in {"true", "1"}
+
+
+def install(names: Iterable[str]) -> None:
+    """Install the packages of `names` with apt-get; says so when it fails, which `missing` will then show."""
+    packages = sorted({package for name in names for package in COMPONENTS[name].packages})
+    print("installing", *packages, flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
+        if subprocess.run(["apt-get", *command], env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
+            print(f"apt-get {command[0]} failed", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> int:
+    """Show, and with `--install` bring, what the tests need; 1 when something is missing and nothing may be."""
+    lacking = [name for name in missing(COMPONENTS) if name not in FOR_PROOF]
+    if lacking and "--install" in arguments and os.geteuid() == 0 and shutil.which("apt-get"):
+        install(lacking)
+        lacking = missing(lacking)
+    for name in lacking:
+        component = COMPONENTS[name]
+        print(f"missing: {name} ({component.purpose}); its tests are skipped. Debian: apt-get install {' '.join(component.packages)}")
+    return 1 if lacking and must_have_all() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

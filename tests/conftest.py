@@ -1,0 +1,30 @@
+"""What every test lives under: no connection leaves this machine, and a missing component is seen."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from tests import components
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a missing component, and say so; with `CI=true` it is a failure."""
+    wanted = [name for mark in item.iter_markers("component") for name in mark.args]
+    if lacking := components.missing(wanted):
+        (pytest.fail if components.must_have_all() else pytest.skip)(f"missing: {', '.join(lacking)}; see tests/components.py")
+
+
+@pytest.fixture(autouse=True)
+def _stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] != "localhost" and not ip_address(address[0]).is_loopback:
+            raise AssertionError(f"a test tried to reach {address[0]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
