@@ -1,0 +1,124 @@
+"""Settings: everything wrong is said at once, and a demo home stays on the loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.settings import BadSettings, Settings, load, parse
+
+HOME = Path("/srv/yumen")
+SECRETS = {"web_secret": "/etc/yumen/web", "worker_secret": "/etc/yumen/worker"}
+
+
+def complaints(raw: dict[str, Any], environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(BadSettings) as caught:
+        parse(raw, environ or {}, HOME)
+    return str(caught.value).splitlines()
+
+
+def test_defaults_make_a_demo_home() -> None:
+    settings = parse({"mode": "demo"}, {}, HOME)
+    assert settings == Settings(home=HOME, mode="demo")
+    assert settings.demo
+
+
+def test_all_unknown_and_unreadable_values_are_named_at_once() -> None:
+    found = complaints({"colour": 1, "web": {"threads": "many", "port": 1}, "ca": {"crl_lifetime": "soon"}, "audit": 7})
+    assert [line.split(":")[0] for line in sorted(found)] == ["audit", "ca.crl_lifetime", "colour", "web.port", "web.threads"]
+
+
+def test_all_values_that_do_not_fit_together_are_named_at_once() -> None:
+    found = complaints(
+        {
+            "mode": "demo",
+            "web": {"https": "0.0.0.0:8443", "http": "localhost:8080", "https_url": "http://x"},
+            "ca": {"crl_lifetime": "8d", "ocsp_lifetime": "9d"},
+            "authz": {"poll": "9s", "session_idle": "11h"},
+        }
+    )
+    assert {line.split(":")[0] for line in found} == {
+        "web.https", "web.http", "web.https_url", "ca.ocsp_lifetime", "ca.crl_lifetime", "authz.stale_limit", "authz.session_idle",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8443", "[::]:8443", "192.0.2.1:8443"])
+def test_demo_home_refuses_to_serve_a_network(address: str) -> None:
+    assert [line for line in complaints({"mode": "demo", "web": {"https": address}}) if "loopback" in line]
+    assert parse({"mode": "production", "keys": SECRETS, "web": {"https": address}}, {}, HOME).web.https == address
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8443", "127.8.8.8:1", "[::1]:65535"])
+def test_demo_home_listens_on_loopback(address: str) -> None:
+    assert parse({"mode": "demo", "web": {"https": address}}, {}, HOME).web.https == address
+
+
+@pytest.mark.parametrize("secret", ["", "keys/web", str(HOME / "web.secret")])
+def test_production_secrets_lie_outside_the_home(secret: str) -> None:
+    keys = {name: value for name, value in (SECRETS | {"web_secret": secret}).items() if value}
+    assert [line.split(":")[0] for line in complaints({"keys": keys})] == ["keys.web_secret"]
+
+
+def test_environment_wins_over_the_file() -> None:
+    environ = {"YUMEN_WEB_THREADS": "3", "YUMEN_CA_CRL_LIFETIME": "12h", "YUMEN_MODE": "demo", "YUMEN_DIRECTORY_LDIF": "other.ldif"}
+    settings = parse({"mode": "production", "web": {"threads": 9}}, environ, HOME)
+    assert (settings.web.threads, settings.ca.crl_lifetime, settings.demo) == (3, dt.timedelta(hours=12), True)
+    assert settings.directory.ldif == HOME / "other.ldif"
+
+
+def test_environment_is_checked_like_the_file() -> None:
+    assert [line.split(":")[0] for line in complaints({"mode": "demo"}, {"YUMEN_WEB_THREADS": "0"})] == ["web.threads"]
+
+
+def test_file_is_read_from_the_home(tmp_path: Path) -> None:
+    (tmp_path / "yumen.toml").write_text('mode = "demo"\n[web]\nthreads = 5\n', "utf-8")
+    assert load({"YUMEN_HOME": str(tmp_path)}).web.threads == 5
+    (tmp_path / "else.toml").write_text('mode = "demo"\n[web]\nthreads = 6\n', "utf-8")
+    assert load({"YUMEN_HOME": str(tmp_path), "YUMEN_SETTINGS": str(tmp_path / "else.toml")}).web.threads == 6
+
+
+def test_missing_file_says_how_to_make_a_home(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="yumen init --demo"):
+        load({"YUMEN_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("content", [b"mode = ", b"\xff\xfe"])
+def test_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "yumen.toml").write_bytes(content)
+    with pytest.raises(BadSettings, match=r"yumen\.toml"):
+        load({"YUMEN_HOME": str(tmp_path)})
+
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@given(st.integers(1, 9999), st.sampled_from(sorted(_UNITS)))
+def test_durations_mean_what_they_say(number: int, unit: str) -> None:
+    settings = parse({"mode": "demo", "audit": {"heartbeat": f"{number}{unit}"}}, {}, HOME)
+    assert settings.audit.heartbeat == dt.timedelta(**{_UNITS[unit]: number})
+
+
+@given(st.text(max_size=8) | st.integers() | st.booleans() | st.none() | st.floats())
+def test_whatever_stands_for_a_duration_is_read_or_refused(value: Any) -> None:
+    try:
+        assert parse({"mode": "demo", "audit": {"heartbeat": value}}, {}, HOME).audit.heartbeat > dt.timedelta()
+    except BadSettings as error:
+        assert "audit.heartbeat" in str(error)
+
+
+@given(
+    st.one_of(st.booleans(), st.integers(max_value=0), st.integers(min_value=1 << 31), st.floats(), st.text(max_size=3, alphabet="-+ ٣x"))
+)
+def test_whole_numbers_are_positive_and_really_numbers(value: Any) -> None:
+    assert complaints({"mode": "demo", "web": {"threads": value}}) == ["web.threads: must be a positive whole number"]
+
+
+def test_settings_are_frozen_all_the_way_down() -> None:
+    for kind in (Settings, *(hint for hint in get_type_hints(Settings).values() if dataclasses.is_dataclass(hint))):
+        assert kind.__dataclass_params__.frozen, kind
