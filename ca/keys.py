@@ -7,13 +7,11 @@ vault: `ca/<authority>` in the worker's, `ocsp/<authority>` in the web processes
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Protocol, cast
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 
-from certs import suites
-from certs.suites import SUITES, Suite
+from certs.suites import SUITES, PrivateKey, PublicKey, Suite
 from core.errors import NotFound
 from core.seal import Vault
 
@@ -30,7 +28,7 @@ class Signer(Protocol):
         """The suite that its signatures follow."""
 
     @property
-    def public_key(self) -> CertificatePublicKeyTypes:
+    def public_key(self) -> PublicKey:
         """The public half."""
 
     @property
@@ -62,15 +60,15 @@ class Signers(Protocol):
 class SoftSigner:
     """A key in this process's memory."""
 
-    def __init__(self, key: CertificateIssuerPrivateKeyTypes, suite: Suite) -> None:
+    def __init__(self, key: PrivateKey, suite: Suite) -> None:
         self.suite = suite
         self._key = key
-        self.public_key: CertificatePublicKeyTypes = key.public_key()
+        self.public_key: PublicKey = key.public_key()
         self.spki = self.public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, tbs: bytes) -> bytes:
         """The signature over `tbs`, as it stands in the BIT STRING."""
-        return suites.sign(self._key, self.suite, tbs)
+        return self.suite.sign(self._key, tbs)
 
     def health(self) -> str:
         """A key in memory is always at hand."""
@@ -105,5 +103,4 @@ class SealedSigners:
 
 
 def _load(pem: bytes, suite: str) -> SoftSigner:
-    key = serialization.load_pem_private_key(pem, None)
-    return SoftSigner(key, SUITES[suite])  # type: ignore[arg-type]
+    return SoftSigner(cast("PrivateKey", serialization.load_pem_private_key(pem, None)), SUITES[suite])

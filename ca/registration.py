@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
@@ -108,7 +109,7 @@ def enter(tx: Transaction, draft: Draft, *, requester: str, state: RequestState)
         unit=draft.facts.unit,
         common_name=draft.facts.common_name,
         facts=draft.facts.encode(),
-        spki=draft.csr.spki,
+        spki=draft.csr.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         spki_sha256=draft.csr.spki_sha256,
         submitted_at=tx.now,
     )
@@ -174,7 +175,7 @@ def listing(session: Session, which: Filter, *, before: int | None = None, limit
 
 
 def _conditions(which: Filter) -> list[ColumnElement[bool]]:
-    found = []
+    found: list[ColumnElement[bool]] = []
     if which.states is not None:
         found.append(Request.state.in_(which.states))
     if which.units is not None:
@@ -193,7 +194,7 @@ def _profile(session: Session, draft: Draft) -> Profile:
     profile = PROFILES.get(draft.profile)
     if profile is None or draft.profile not in issued:
         raise Malformed("no authority issues the profile `{profile}`; choose one of: {known}", profile=draft.profile, known=", ".join(sorted(issued)))
-    if profile.subject_kind != draft.facts.kind:
+    if profile.kind != draft.facts.kind:
         raise Malformed("profile `{profile}` is not for a {kind}; choose another", profile=draft.profile, kind=draft.facts.kind)
     return profile
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from ipaddress import ip_address
-
-from cryptography import x509
 
 from authz.people import Person
 from authz.snapshot import Snapshot
-from certs.names import Subject
+from certs.names import Kind, Subject
 from core.errors import NotFound
+
+#: Why a request goes back, and the fields whose change is meant.
+_CHANGES = {
+    "name-changed": ("common_name", "names", "organisation", "mail"),
+    "unit-changed": ("unit", "unit_names"),
+    "owner-changed": ("owner",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +57,19 @@ class Facts:
         """Machine-readable reasons why a request made for these facts must not be issued; empty when nothing changed."""
         if now is None or not now.active:
             return ["subject-inactive"]
-        fields = {"name-changed": ("common_name", "names", "organisation", "mail"), "unit-changed": ("unit", "unit_names"), "owner-changed": ("owner",)}
-        return [reason for reason, named in fields.items() if any(getattr(self, name) != getattr(now, name) for name in named)]
+        return [reason for reason, named in _CHANGES.items() if any(getattr(self, name) != getattr(now, name) for name in named)]
 
     def subject(self) -> Subject:
         """The distinguished name that the certificate will carry."""
         return Subject(
-            kind=self.kind,
+            kind=Kind(self.kind),
             id=self.id,
             common_name=self.common_name,
             unit_names=self.unit_names,
             organisation=self.organisation,
             mail=self.mail,
+            hosts=self.names,
         )
-
-    def alternatives(self) -> list[x509.GeneralName]:
-        """The approved DNS names and addresses for subjectAltName."""
-        return [_general_name(name) for name in self.names]
 
 
 def facts(snapshot: Snapshot, ref: str) -> Facts:
@@ -87,7 +87,7 @@ def find_facts(snapshot: Snapshot, ref: str) -> Facts | None:
     """As `facts`, or nothing."""
     kind, _, id = ref.partition(":")  # noqa: A001 - the standard's word
     if kind == "person":
-        person = snapshot.directory.by_pseudonym(id)
+        person = snapshot.directory.by_id.get(id)
         return _person(snapshot, person) if person else None
     asset = snapshot.assets.get(ref)
     if asset is None:
@@ -134,9 +134,3 @@ def _units(snapshot: Snapshot, unit: str) -> tuple[tuple[str, ...], str]:
     names = [known[id].name for id in known[unit].chain]
     return tuple(names[1:]), names[0]
 
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)

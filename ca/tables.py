@@ -62,6 +62,8 @@ class Request(Model):
     reasons: Mapped[str] = mapped_column(default="")
     #: Signatures that were announced and not completed for this request.
     attempts: Mapped[int] = mapped_column(default=0)
+    #: After a failed signature the next attempt waits until then.
+    retry_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     submitted_at: Mapped[Instant]
     decided_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 

@@ -1,0 +1,157 @@
+"""Signatures announced before the key moves, and what becomes of those that were never completed.
+
+An intent is open, then fulfilled or swept; only an open one takes a certificate. Whoever finds an orphan (announced, not
+completed, its process gone) sweeps it: the serial is revoked, the request is approved again, a late certificate is
+discarded. Whether another process is gone is judged by its lease row and our own monotonic clock, never by wall clocks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from audit.event import Event, Kind
+from audit.permit import Action
+from audit.record import Transaction, recording
+from ca import revocation
+from ca.authorities import Issuer
+from ca.order import Order, Rehearsed
+from ca.states import INTENTS, REQUESTS, IntentState, IntentStep, RequestState, RequestStep, after
+from ca.tables import Authority, Intent, Lease, Request
+from ca.works import Works
+
+#: A foreign process is taken for dead when its lease row stood still this long on our own monotonic clock.
+PATIENCE = dt.timedelta(seconds=15)
+#: Longest wait between two attempts for one request.
+LONGEST_WAIT = dt.timedelta(minutes=5)
+
+
+def announce(tx: Transaction, made: Rehearsed, writer: tuple[str, str]) -> int | None:
+    """Write the intent and its event; gives its id, or None when the request is no longer waiting for this."""
+    order = made.order
+    if order.request_id is not None and not _begin(tx.db, order.request_id):
+        return None
+    digest = hashlib.sha256(made.tbs).hexdigest()
+    intent = Intent(
+        authority=made.issuer.id,
+        serial=f"{made.serial:x}",
+        request_id=order.request_id,
+        profile=made.profile.name,
+        profile_version=made.profile.version,
+        tbs=made.tbs,
+        tbs_sha256=digest,
+        not_after=made.not_after,
+        rule=order.permit.rule,
+        revision=order.permit.revision,
+        node=writer[0],
+        boot=writer[1],
+        opened_at=tx.now,
+    )
+    tx.db.add(intent)
+    tx.db.flush()
+    details = {"profile": made.profile.name, "version": made.profile.version, "tbs-sha256": digest, "node": writer[0], "boot": writer[1]}
+    tx.record(event(made.issuer, order, intent.serial, Kind.CERT_INTENDED, details))
+    return intent.id
+
+
+def fulfil(tx: Transaction, intent_id: int) -> bool:
+    """Take the intent for a certificate; False when it was swept meanwhile, and the certificate must be discarded."""
+    intent = tx.db.get(Intent, intent_id, with_for_update=True, populate_existing=True)
+    if intent is None or intent.state != IntentState.OPEN:
+        return False
+    intent.state = after(INTENTS, IntentState.OPEN, IntentStep.FULFIL, f"intent:{intent_id}")
+    if intent.request_id is not None:
+        request = tx.db.get_one(Request, intent.request_id, with_for_update=True, populate_existing=True)
+        request.state = after(REQUESTS, RequestState(request.state), RequestStep.ISSUE, request.ref)
+    return True
+
+
+def event(issuer: Issuer, order: Order, serial: str, kind: Kind, details: dict[str, object]) -> Event:
+    """The event about one certificate in the making, quoting the permit and the approvals."""
+    about = {"subject": order.subject_ref, "authority": issuer.id, **details}
+    if order.request_id is not None:
+        about |= {"request": order.request_id, "approvals": [{"by": by, "rule": rule} for by, rule in order.approvals]}
+    return Event.under(order.permit, kind, f"cert:{issuer.id}/{serial}", cert=issuer.event_cert(serial), scope=order.unit, details=about)
+
+
+@dataclass
+class Leases:
+    """What this process has seen of the others' signs of life. One per worker, never shared."""
+
+    monotonic: Callable[[], float]
+    #: (node, boot) -> (last beat seen, when it was first seen).
+    seen: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+
+    def is_dead(self, session: Session, node: str, boot: str) -> bool:
+        """Whether the row of that process has not moved for `PATIENCE` while we watched."""
+        row = session.get(Lease, (node, boot), populate_existing=True)
+        beat, now = row.beat if row else -1, self.monotonic()
+        known, since = self.seen.setdefault((node, boot), (beat, now))
+        if known != beat:
+            self.seen[node, boot] = (beat, now)
+            return False
+        return now - since >= PATIENCE.total_seconds()
+
+
+def beat(works: Works) -> None:
+    """Give a sign of life."""
+    node, boot = works.trail.writer
+    with recording(works.trail) as tx:
+        row = tx.db.get(Lease, (node, boot))
+        if row is None:
+            tx.db.add(Lease(node=node, boot=boot, beat=0))
+        else:
+            row.beat += 1
+
+
+def sweep(works: Works, leases: Leases, running: Collection[int] = ()) -> list[int]:
+    """Sweep the orphans: our own that are not in the running batch at once, others' when their lease stands still."""
+    mine = tuple(works.trail.writer)
+    with works.database.reading() as session:
+        open_now = session.scalars(select(Intent).where(Intent.state == IntentState.OPEN).order_by(Intent.id))
+        orphans = [
+            intent.id
+            for intent in open_now
+            if intent.id not in running and ((intent.node, intent.boot) == mine or leases.is_dead(session, intent.node, intent.boot))
+        ]
+    if not orphans:
+        return []
+    permits = {intent_id: works.permits(Action.CERT_SWEEP, f"intent:{intent_id}") for intent_id in orphans}
+    with recording(works.trail) as tx:
+        for intent_id, permit in permits.items():
+            permit.must_cover(Action.CERT_SWEEP, f"intent:{intent_id}")
+            intent = tx.db.get_one(Intent, intent_id, with_for_update=True, populate_existing=True)
+            if intent.state == IntentState.OPEN:
+                tx.record(_swept(tx, intent, lambda kind, ref, **more: Event.under(permit, kind, ref, **more)))  # noqa: B023 - called at once
+    return orphans
+
+
+def _swept(tx: Transaction, intent: Intent, under: Callable[..., Event]) -> Event:
+    """Sweep one open intent: its serial revoked, its request approved again."""
+    intent.state = after(INTENTS, IntentState.OPEN, IntentStep.SWEEP, f"intent:{intent.id}")
+    revocation.revoke_swept(tx, intent)
+    details: dict[str, object] = {"tbs-sha256": intent.tbs_sha256, "node": intent.node, "boot": intent.boot}
+    unit = ""
+    if intent.request_id is not None:
+        request = tx.db.get_one(Request, intent.request_id, with_for_update=True, populate_existing=True)
+        request.state = after(REQUESTS, RequestState(request.state), RequestStep.SWEEP, request.ref)
+        request.attempts += 1
+        request.retry_at = tx.now + min(dt.timedelta(seconds=2 ** min(request.attempts, 10) - 2), LONGEST_WAIT)
+        details["request"], unit = request.id, request.unit
+    spki = tx.db.get_one(Authority, intent.authority).spki_sha256
+    return under(
+        Kind.CERT_SWEPT, f"cert:{intent.authority}/{intent.serial}", outcome="void", cert=f"{spki}:{intent.serial}", scope=unit, details=details
+    )
+
+
+def _begin(session: Session, request_id: int) -> bool:
+    request = session.get(Request, request_id, with_for_update=True, populate_existing=True)
+    if request is None or request.state != RequestState.APPROVED:
+        return False
+    request.state = after(REQUESTS, RequestState.APPROVED, RequestStep.INTEND, request.ref)
+    return True
