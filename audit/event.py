@@ -53,6 +53,7 @@ class Kind(Enum):
     CRL_PUBLISHED = _Row("CA3002", "crl.published", "CRL published", "发布吊销列表")
     OCSP_COUNTED = _Row("CA3003", "ocsp.counted", "OCSP answers signed in one minute", "一分钟内签名的 OCSP 应答数")
     CRL_REFUSED = _Row("CA3004", "crl.refused", "CRL held back by the publish gate", "吊销列表未通过发布检查")
+    CRL_ABANDONED = _Row("CA3005", "crl.abandoned", "announced CRL given up", "放弃未完成的吊销列表")
     PERSON_CONFIRMED = _Row("CA4001", "person.confirmed", "administrator or registrar confirmed", "确认管理员或注册员")
     APPLICATION_REGISTERED = _Row("CA4002", "application.registered", "application registered", "登记应用")
     GRANT_ADDED = _Row("CA4003", "grant.added", "grant added", "新增授权")
