@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import os
 import re
 import threading
+import time
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +28,7 @@ from core.seal import write_durably
 MAX_FILE_BYTES = 256 << 20
 MAX_PASSWORD_BYTES = 1024
 
+_TICK = 100_000_000
 _SCHEME = "{ARGON2}"
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*(?:;lang-[a-z]{2})?")
 _COST = re.compile(r"\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,2}),p=(\d{1,2})\$")
@@ -80,7 +81,7 @@ class LdifDirectory:
         """See `Source.read`."""
         with self._lock:
             try:
-                seen = os.stat(self._path)
+                seen = self._path.stat()
                 stamp = (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
                 if self._reading is not None and stamp == self._stamp:
                     return self._reading
@@ -89,8 +90,11 @@ class LdifDirectory:
                 data = self._path.read_bytes()
             except OSError as error:
                 raise Unavailable("the directory file `{path}` cannot be read: {reason}", path=self._path, reason=error.strerror) from error
-            self._reading = Reading(sha256(data).hexdigest(), tuple(parse(data)))
-            self._stamp = stamp
+            digest = sha256(data).hexdigest()
+            if self._reading is None or digest != self._reading.digest:
+                self._reading = Reading(digest, tuple(parse(data)))
+            # A file changed a moment ago may change again within one tick of its time stamp.
+            self._stamp = stamp if time.time_ns() - max(stamp[2:]) > _TICK else ()
             return self._reading
 
     def check_password(self, uid: str, password: str) -> None:
@@ -135,8 +139,8 @@ def parse(data: bytes) -> list[Entry]:
     entries: list[Entry] = []
     record: list[tuple[int, str]] = []
     in_comment = False
-    for number, line in enumerate([*lines, ""], 1):
-        line = line.removesuffix("\r")
+    for number, raw in enumerate([*lines, ""], 1):
+        line = raw.removesuffix("\r")
         if line.startswith(" "):
             if in_comment:
                 continue

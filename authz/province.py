@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,9 @@ def accounts(seed: int = 1) -> list[Account]:
     for uid, name, name_en, unit, role in _PERSONAS:
         word = "-".join("".join(chosen.choices("abcdefghjkmnpqrstuvwxyz23456789", k=4)) for _ in range(3))
         scope = entry_uuid(seed, f"unit {unit}")
-        made.append(Account(uid, name, name_en, word, (role,), scope, names[unit], entry_uuid(seed, f"person {uid}"), (Holding(role, scope),)))
+        made.append(
+            Account(uid, name, name_en, word, (role,), scope, names[unit], entry_uuid(seed, f"person {uid}"), (Holding(role, scope),))
+        )
     return made
 
 
@@ -150,8 +152,14 @@ def _entry(seed: int, dn: str, what: str, **attributes: tuple[str, ...]) -> Entr
     return Entry(dn, {**attributes, "entryuuid": (entry_uuid(seed, what),)})
 
 
-def _person(seed: int, uid: str, name: str, name_en: str, place: str, extra: dict[str, tuple[str, ...]]) -> Entry:
-    facts = {"uid": (uid,), "cn": (name_en,), "sn": (name_en.partition(" ")[0],), "displayname": (name,), "mail": (f"{uid}@jiangzhou.example",)}
+def _person(seed: int, uid: str, name: str, name_en: str, place: str, extra: Mapping[str, tuple[str, ...]]) -> Entry:
+    facts = {
+        "uid": (uid,),
+        "cn": (name_en,),
+        "sn": (name_en.partition(" ")[0],),
+        "displayname": (name,),
+        "mail": (f"{uid}@jiangzhou.example",),
+    }
     return _entry(seed, person_dn(uid, place), f"person {uid}", objectclass=("inetOrgPerson",), **facts, **extra)
 
 

@@ -30,6 +30,8 @@ class DirectoryState(Model):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     digest: Mapped[str] = mapped_column(String(64))
     memberships: Mapped[int]
+    #: The directory in force without its passwords (compressed LDIF): what a start falls back to when it finds it cut.
+    copy: Mapped[bytes] = mapped_column(LargeBinary)
     #: A reading that would drop too much and waits for a security administrator; empty when none does.
     refused: Mapped[str] = mapped_column(String(64), default="")
     #: The reading that a security administrator accepted although it drops much.

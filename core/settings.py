@@ -60,6 +60,8 @@ class Directory:
 
     #: LDIF file of the embedded directory, relative to the home.
     ldif: Path = Path("directory.ldif")
+    #: A change that takes away more than this share of all roles is not taken over until a security administrator accepts it.
+    max_drop_percent: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
