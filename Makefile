@@ -35,7 +35,7 @@ check: .venv/dev $(CATALOGUES)
 
 # The main story, told line by line, against the running service or one of its own.
 demo: .venv/run $(CATALOGUES)
-	@$(BIN)/python -m ops.journey
+	@$(BIN)/python -m cli.story
 
 # The long forms: kills, soaks, sizes, and a minimal Debian.
 proof: .venv/dev $(CATALOGUES) components
