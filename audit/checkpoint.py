@@ -1,0 +1,155 @@
+"""Signing heads. What was signed last is kept in a file outside the database, durable before anything is published.
+
+A head is signed only when it is proved to extend that note. So a database that was rolled back, thinned or rewritten
+gets no new signature, and nobody can be shown two histories under one key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import insert, select
+
+from audit.event import Event, Kind
+from audit.permit import Actor
+from audit.tables import TrailCheckpoint
+from audit.tiles import PublishedLog
+from audit.trail import LOGS, Trail
+from audit.verifier.errors import Tampered
+from audit.verifier.merkle import EMPTY_ROOT, Frontier, verify_consistency
+from audit.verifier.note import Checkpoint, Note, Signature, VerifierKey, open_checkpoint
+from core.clock import microseconds
+from core.errors import Unavailable
+from core.seal import Vault, write_durably
+
+
+class LogKey:
+    """The Ed25519 key of one log; sealed as `log/<name>` in the worker's vault, and never a CA's key."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+
+    @classmethod
+    def load(cls, vault: Vault, log: str) -> LogKey:
+        """The sealed key of `log`.
+
+        Raises:
+            NotFound: no key was made; run the first ceremony.
+        """
+        return cls(vault.get(f"log/{log}"))
+
+    def verifier_key(self, origin: str) -> VerifierKey:
+        """What watchers of the log `origin` must be given by another way."""
+        return VerifierKey(origin, self._key.public_key().public_bytes_raw())
+
+    def sign(self, head: Checkpoint) -> bytes:
+        """The signed note of `head`."""
+        text = head.encode()
+        signature = Signature(head.origin, self.verifier_key(head.origin).key_id, self._key.sign(text.encode()))
+        return Note(text, (signature,)).encode()
+
+
+def create_log_keys(trail: Trail, vault: Vault, notes: Path) -> dict[str, LogKey]:
+    """Make the keys of both logs and their first notes, of size 0: once in the life of a home.
+
+    The notes come first: a crash in between leaves notes that no sealed key can have signed, and they are made again.
+
+    Raises:
+        RuntimeError: a key exists already.
+    """
+    notes.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = {}
+    for log in LOGS:
+        if f"log/{log}" in vault.names():
+            raise RuntimeError(f"the key of the log {log} exists already")
+        seed = Ed25519PrivateKey.generate().private_bytes_raw()
+        key, origin = LogKey(seed), trail.origin(log)
+        write_durably(notes / f"{log}.note", key.sign(Checkpoint(origin, 0, EMPTY_ROOT)))
+        write_durably(notes / f"{log}.vkey", key.verifier_key(origin).encode().encode() + b"\n", 0o644)
+        vault.put(f"log/{log}", seed)
+        details = {"verifier-key": key.verifier_key(origin).encode()}
+        trail.append([Event(kind=Kind.KEY_GENERATED, actor=Actor.service("operator"), object=f"key:log/{log}", details=details)])
+        keys[log] = key
+    return keys
+
+
+def verifier_keys(notes: Path) -> dict[str, VerifierKey]:
+    """The public keys of the logs, as the folder of notes has them: to be handed out, never to be trusted by a check."""
+    return {log: VerifierKey.parse((notes / f"{log}.vkey").read_text("ascii")) for log in LOGS if (notes / f"{log}.vkey").exists()}
+
+
+class Publisher:
+    """Signs and publishes heads. One process at a time: whoever holds the leader's lock."""
+
+    def __init__(self, trail: Trail, keys: Mapping[str, LogKey], notes: Path, trust: Mapping[str, bytes] | None = None) -> None:
+        """`trust` gives, by log, a note to go on from where the file is lost: an officer's explicit word.
+
+        Raises:
+            Unavailable: the last note of a log is missing and `trust` does not give it.
+            Tampered: a note is not signed by the log's own key.
+        """
+        self._trail, self._keys, self._notes = trail, keys, notes
+        self._last: dict[str, Checkpoint] = {}
+        for log in keys:
+            path = notes / f"{log}.note"
+            if not path.exists():
+                if not trust or log not in trust:
+                    raise Unavailable("the last note of the log `{log}` is missing at `{path}`; restore it, or give a trusted note", log=log, path=path)
+                self._open(log, trust[log])
+                write_durably(path, trust[log])
+            self._last[log] = self._open(log, path.read_bytes())
+
+    def verifier_key(self, log: str) -> str:
+        """The key that watchers of `log` need, in one line."""
+        return self._keys[log].verifier_key(self._trail.origin(log)).encode()
+
+    def publish(self) -> list[bytes]:
+        """Sign the head of every log that grew, and give the notes that are newly published.
+
+        Raises:
+            Tampered: a log does not extend its last signed note; nothing was signed for it.
+            Unavailable: the database cannot be read or written.
+        """
+        published = []
+        for log in self._keys:
+            head = self._grown(log)
+            path = self._notes / f"{log}.note"
+            if head != self._last[log]:
+                write_durably(path, self._keys[log].sign(head))
+                self._last[log] = head
+            if head.size and self._put(log, head, note := path.read_bytes()):
+                published.append(note)
+        return published
+
+    def _grown(self, log: str) -> Checkpoint:
+        """The present head, proved to extend the last signed one."""
+        last = self._last[log]
+        with self._trail.database.reading() as session:
+            view = PublishedLog(session, log)
+            size, root = view.head()
+            if view.origin != last.origin:
+                raise Tampered(f"the database calls the log `{view.origin}`, the last note `{last.origin}`")
+            if size < last.size:
+                raise Tampered(f"{view.name} has {size} entries, {last.size} were signed before", size, last.size - 1)
+            proof = view.consistency(last.size, size)
+            if size > last.size and Frontier(size, view.edge(size)).root() != root:
+                raise Tampered(f"the journal of {view.name} disagrees with its entries", last.size, size - 1)
+        verify_consistency(last.size, size, last.root, root, proof)
+        return Checkpoint(last.origin, size, root)
+
+    def _put(self, log: str, head: Checkpoint, note: bytes) -> bool:
+        """Publish what the file holds; False when it was published already."""
+        place = {"log": log, "epoch": self._trail.epochs[log], "size": head.size}
+        there = select(TrailCheckpoint.size).filter_by(**place)
+        with self._trail.database.reading() as session:
+            if session.scalar(there) is not None:
+                return False
+        row = place | {"root": head.root, "note": note.decode(), "t": microseconds(self._trail.clock())}
+        with self._trail.database.writing() as session:
+            session.execute(insert(TrailCheckpoint).values(row))
+        return True
+
+    def _open(self, log: str, note: bytes) -> Checkpoint:
+        return open_checkpoint(note, [self._keys[log].verifier_key(self._trail.origin(log))])
