@@ -6,22 +6,37 @@ parts lean on each other, and `close` ends them in the opposite order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    from audit.checkpoint import Publisher
-    from audit.noise import Noise
-    from audit.trail import Trail
-    from authz.snapshot import World
-    from ca.status import Responder
-    from core.clock import Clock
-    from core.database import Database
-    from core.seal import Vault
-    from core.settings import Settings
+import migrations
+from audit.checkpoint import LogKey, Publisher
+from audit.noise import Noise
+from audit.permit import Action, Permit
+from audit.trail import LOGS, Trail, Writer, open_trail
+from authz import keys as authz_keys
+from authz.decide import Target, service_permit
+from authz.ldif import LdifDirectory
+from authz.world import Trust, World
+from ca import certificates
+from ca.keys import SealedSigners
+from ca.status import Responder
+from ca.works import Works
+from core.clock import Clock, system
+from core.database import Database, open_sqlite
+from core.errors import NotFound, Unavailable
+from core.seal import Vault
+from core.settings import Settings
+from ops import homes
+from ops.claims import writer_name
+
+#: Which service of the policy page asks for what the worker does.
+_SERVICES = {Action.STATUS_PUBLISH: "status", Action.CEREMONY_PERFORM: "operator", Action.REQUEST_SUBMIT: "renewal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,113 @@ class Node:
     noise: Noise
     #: Signs checkpoints; `None` in a process that only serves.
     publisher: Publisher | None
-    #: `None` until the home has a certificate of its own.
-    tls: Tls | None
-    #: Root and issuing authorities: their names are sent when a client certificate is asked for.
-    client_cas: tuple[x509.Certificate, ...]
+    #: What the authority's jobs work with; `None` in a process that only serves.
+    works: Works | None
+    _open: ExitStack = field(repr=False)
+
+    @property
+    def tls(self) -> Tls | None:
+        """The listener's certificate as it lies in the home now; `None` until there is one."""
+        try:
+            chain = homes.tls_file(self.settings.home).read_bytes()
+            return Tls(chain, load_pem_private_key(self.web_vault.get("tls/server"), None))
+        except (FileNotFoundError, NotFound):
+            return None
+
+    @property
+    def client_cas(self) -> tuple[x509.Certificate, ...]:
+        """Root and issuing authorities: their names are sent when a client certificate is asked for."""
+        with self.database.reading() as session:
+            return tuple(x509.load_der_x509_certificate(row.cert) for row in certificates.authorities(session) if row.cert)
+
+    def close(self) -> None:
+        """Stop the threads, write what waits, close the database."""
+        self._open.close()
+
+
+def open_node(settings: Settings, *, role: str, with_keys: bool, clock: Clock = system) -> Node:
+    """Open the home of `settings` as a process of kind `role` (`serve`, `worker`, `operator`); close what this gives.
+
+    `with_keys` also opens the worker's vault: authorities and logs can sign. Threads that follow the directory and the
+    status of certificates are running when this returns.
+
+    Raises:
+        Unavailable: a secret, the database, the directory or the trail cannot be opened.
+    """
+    with ExitStack() as stack:
+        node = _open(settings, role, stack, with_keys=with_keys, clock=clock)
+        stack.pop_all()
+        return node
+
+
+def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, clock: Clock) -> Node:
+    vault = homes.web_vault(settings)
+    name, claim = writer_name(settings.home, role)
+    stack.callback(claim.release)
+    database = open_database(settings)
+    stack.callback(database.engine.dispose)
+    trail = open_trail(database, clock, Writer.fresh(name), privacy_key(vault), settings.audit)
+    stack.callback(trail.close)
+    world = World(trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=lambda: trust(database))
+    world.refresh()
+    world.start()
+    stack.callback(world.close)
+    responder = Responder(database, SealedSigners(vault), clock, settings.ca, trail)
+    responder.start()
+    stack.callback(responder.close)
+    noise = Noise(trail, clock)
+    stack.callback(noise.close)
+    keys = homes.worker_vault(settings) if with_keys else None
+    return Node(
+        settings=settings,
+        clock=clock,
+        database=database,
+        web_vault=vault,
+        worker_vault=keys,
+        trail=trail,
+        world=world,
+        responder=responder,
+        noise=noise,
+        publisher=_publisher(trail, keys, settings) if keys else None,
+        works=_works(trail, world, keys, settings) if keys else None,
+        _open=stack.pop_all(),
+    )
+
+
+def open_database(settings: Settings) -> Database:
+    """The database of the home with today's schema."""
+    database = open_sqlite(homes.database_file(settings.home))
+    migrations.upgrade(database.engine)
+    return database
+
+
+def trust(database: Database) -> Trust:
+    """The roots and issuing authorities of the home, as chains are measured against them."""
+    with database.reading() as session:
+        rows = [(row.parent, x509.load_der_x509_certificate(row.cert)) for row in certificates.authorities(session) if row.cert]
+    return Trust(roots=tuple(c for parent, c in rows if parent is None), intermediates=tuple(c for parent, c in rows if parent is not None))
+
+
+def privacy_key(vault: Vault) -> bytes:
+    """The key of pseudonyms and commitments, made at first use."""
+    try:
+        return vault.get("privacy")
+    except NotFound:
+        vault.put("privacy", secrets.token_bytes(32))
+        return vault.get("privacy")
+
+
+def responder_signers(node: Node) -> SealedSigners:
+    """Where the keys of the OCSP responders lie: with the web processes, which answer."""
+    return SealedSigners(node.web_vault)
+
+
+def _publisher(trail: Trail, keys: Vault, settings: Settings) -> Publisher:
+    return Publisher(trail, {log: LogKey.load(keys, log) for log in LOGS}, homes.notes_folder(settings.home))
+
+
+def _works(trail: Trail, world: World, keys: Vault, settings: Settings) -> Works:
+    def permits(action: Action, resource: str) -> Permit:
+        return service_permit(world, trail, _SERVICES.get(action, "issuance"), action, Target(resource))
+
+    return Works(trail=trail, signers=SealedSigners(keys), snapshot=world.current, permits=permits, http_url=settings.web.http_url, settings=settings.ca)

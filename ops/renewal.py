@@ -1,0 +1,83 @@
+"""The service's own TLS certificate: asked for again before it ends, and put in place when it was issued.
+
+The asset is `server:portal`. The certificate of OCSP responders is renewed by the authority itself.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from audit.permit import Action
+from audit.record import recording
+from authz.decide import Target, service_permit
+from ca import certificates, registration
+from ca.registration import Draft
+from ca.states import RequestState, Standing
+from ca.subjects import facts
+from ca.tables import Certificate
+from certs import bundles, csr
+from core.errors import NotFound
+from core.seal import Vault, write_durably
+from ops import homes
+from ops.node import Node
+
+PORTAL = "server:portal"
+
+#: States of a request that will still become a certificate.
+_UNDER_WAY = (RequestState.SUBMITTED, RequestState.APPROVED, RequestState.ISSUING)
+
+
+def own_request(vault: Vault) -> bytes:
+    """The certificate request (DER) of the listener's key."""
+    key = load_pem_private_key(vault.get("tls/server"), None)
+    assert isinstance(key, CertificateIssuerPrivateKeyTypes)
+    return x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+def renew_listener(node: Node) -> bool:
+    """Put the newest certificate of the listener in place, and ask for the next one when a third of its life is left.
+
+    Gives whether the file changed: the listener must then take the new chain.
+    """
+    newest = _newest(node)
+    if newest is None:
+        return False
+    if newest.not_after - node.clock() < (newest.not_after - newest.not_before) / 3:
+        _ask(node, newest)
+    return install(node, newest)
+
+
+def install(node: Node, newest: Certificate) -> bool:
+    """Write the chain of `newest` where the listener reads it; whether that changed anything."""
+    with node.database.reading() as session:
+        chain = bundles.pem(certificates.chain(session, newest))
+    path = homes.tls_file(node.settings.home)
+    if path.exists() and path.read_bytes() == chain:
+        return False
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    write_durably(path, chain)
+    return True
+
+
+def _newest(node: Node) -> Certificate | None:
+    which = certificates.Filter(subject=PORTAL, standing=Standing.VALID, unexpired_at=node.clock())
+    with node.database.reading() as session:
+        return max(certificates.listing(session, which), key=lambda row: row.not_after, default=None)
+
+
+def _ask(node: Node, newest: Certificate) -> None:
+    which = registration.Filter(states=_UNDER_WAY, subject=PORTAL)
+    with node.database.reading() as session:
+        if registration.listing(session, which):
+            return
+    try:
+        about = facts(node.world.current(), PORTAL)
+    except NotFound:
+        return
+    permit = service_permit(node.world, node.trail, "renewal", Action.REQUEST_SUBMIT, Target(PORTAL, unit=about.unit))
+    draft = Draft(profile=newest.profile, csr=csr.parse(own_request(node.web_vault)), facts=about)
+    with recording(node.trail) as tx:
+        registration.renew(tx, permit=permit, draft=draft, previous=newest.ref)

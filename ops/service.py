@@ -1,0 +1,40 @@
+"""The running forms: everything in one process (`yumen serve`), or the worker alone (`yumen worker`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.settings import Settings
+from ops.node import Node, open_node
+from ops.worker import Worker
+
+
+@contextmanager
+def embedded(settings: Settings) -> Iterator[Node]:
+    """A node with its worker thread, both ended in order when the block ends."""
+    node = open_node(settings, role="serve", with_keys=True)
+    try:
+        worker = Worker(node)
+        worker.start()
+        try:
+            yield node
+        finally:
+            worker.stop()
+    finally:
+        node.close()
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[Worker]:
+    """The worker alone."""
+    node = open_node(settings, role="worker", with_keys=True)
+    try:
+        worker = Worker(node)
+        worker.start()
+        try:
+            yield worker
+        finally:
+            worker.stop()
+    finally:
+        node.close()

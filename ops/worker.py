@@ -1,0 +1,88 @@
+"""The jobs of a home: signing, sweeping, revocation lists, checkpoints, renewal of the service's own certificates.
+
+One process does them: the one that holds `leader.lock`. In embedded form this is a thread of the one process, in
+production `yumen worker`. A job that fails is logged and tried again at its next turn; the others go on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from ca.keys import Missigned
+from ca.worker import Worker as Authority
+from ops.claims import leadership
+from ops.node import Node
+from ops.renewal import renew_listener
+
+log = structlog.get_logger()
+
+#: A standing-by worker tries for the lock this often, in seconds.
+_STANDBY_SECONDS = 0.5
+#: How often the service's own certificates are looked at, in seconds.
+_RENEWAL_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Job:
+    name: str
+    every_seconds: float
+    do: Callable[[], object]
+    due: float = 0.0
+
+
+class Worker:
+    """The loop. `start` and `stop` it; `leading` tells whether this process has the jobs."""
+
+    def __init__(self, node: Node) -> None:
+        if node.works is None or node.publisher is None:
+            raise RuntimeError("the worker needs a node with keys")
+        self._claim = leadership(node.settings.home)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        authority = Authority(node.works)
+        self._jobs = [
+            _Job("authority", node.settings.ca.period.total_seconds(), authority.step),
+            _Job("checkpoint", node.settings.audit.checkpoint_period.total_seconds(), node.publisher.publish),
+            _Job("renewal", _RENEWAL_SECONDS, lambda: renew_listener(node)),
+        ]
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process does the jobs now."""
+        return self._claim.held
+
+    def start(self) -> None:
+        """Begin to work, or to stand by while another process works."""
+        self._claim.take()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the job at hand, then let another process lead."""
+        self._stop.set()
+        self._thread.join()
+        self._claim.release()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._claim.take():
+                self._stop.wait(_STANDBY_SECONDS)
+                continue
+            for job in self._jobs:
+                if job.due <= time.monotonic() and not self._stop.is_set():
+                    _attempt(job)
+            self._stop.wait(max(0.01, min(job.due for job in self._jobs) - time.monotonic()))
+
+
+def _attempt(job: _Job) -> None:
+    try:
+        job.do()
+    except Missigned:
+        log.critical("signed bytes are not the linted bytes; the authority is stopped", exc_info=True)
+    except Exception:  # noqa: BLE001 - one job's failure must not stop revocation lists and checkpoints
+        log.error("job failed", job=job.name, exc_info=True)
+    job.due = time.monotonic() + job.every_seconds
