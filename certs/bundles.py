@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs7
 from cryptography.hazmat.primitives.serialization import pkcs12 as _pkcs12
 
-from certs import der
+from certs import reading
 from certs.suites import PrivateKey
 from core.errors import Malformed
 
@@ -39,7 +39,7 @@ def certificate(data: bytes) -> x509.Certificate:
         if len(chain) != 1:
             raise Malformed("{count} certificates were sent where one was expected; send one", count=len(chain))
         return chain[0]
-    return der.read("certificate", lambda: _complete(x509.load_der_x509_certificate(data)))
+    return reading.read("certificate", lambda: _complete(x509.load_der_x509_certificate(data)))
 
 
 def pem_chain(data: bytes) -> list[x509.Certificate]:
@@ -50,9 +50,11 @@ def pem_chain(data: bytes) -> list[x509.Certificate]:
     """
     if len(data) > MAX_BYTES:
         raise Malformed("the chain has {size} octets, more than {limit}; send the leaf and its issuers", size=len(data), limit=MAX_BYTES)
-    loaded = der.read("certificate chain", lambda: [_complete(one) for one in x509.load_pem_x509_certificates(data)])
+    loaded = reading.read("certificate chain", lambda: [_complete(one) for one in x509.load_pem_x509_certificates(data)])
     if len(loaded) > MAX_CHAIN:
-        raise Malformed("the chain has {count} certificates, more than {limit}; send the leaf and its issuers", count=len(loaded), limit=MAX_CHAIN)
+        raise Malformed(
+            "the chain has {count} certificates, more than {limit}; send the leaf and its issuers", count=len(loaded), limit=MAX_CHAIN
+        )
     if pem(loaded).rstrip(b"\n") != data.replace(b"\r\n", b"\n").rstrip(b"\n"):
         raise Malformed("there is text beside the certificates; send nothing but PEM blocks with lines of 64 characters")
     return loaded

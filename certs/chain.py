@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -22,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from certs import bundles, der
+from certs import bundles, reading
 from certs.profiles import Purpose
-from certs.suites import PublicKey, spki_sha256, suite_of
+from certs.suites import spki_sha256, suite_of
 from core.errors import Denied, Malformed
 
 #: Certificates in a path, root and leaf included.
@@ -32,8 +31,6 @@ MAX_DEPTH = 5
 
 #: Paths that are tried when authorities are cross-certified.
 MAX_PATHS = 16
-
-_Value = TypeVar("_Value", bound=x509.ExtensionType)
 
 _UNDERSTOOD = {
     kind.oid
@@ -85,7 +82,7 @@ class Verified:
     def evidence(self) -> tuple[tuple[str, int], ...]:
         """(SHA-256 of the issuer's SPKI in hex, serial) of each certificate below the root: what may be revoked."""
         pairs = zip(self.chain, self.chain[1:], strict=False)
-        return tuple((spki_sha256(_key(issuer)), child.serial_number) for child, issuer in pairs)
+        return tuple((spki_sha256(reading.public_key(issuer)), child.serial_number) for child, issuer in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +153,10 @@ def _issued(issuer: x509.Certificate, child: x509.Certificate) -> bool:
         return False
     try:
         suite = suite_of(issuer.public_key())
-        suite.verify(_key(issuer), child.signature, child.tbs_certificate_bytes)
-        return child.signature_algorithm_oid.dotted_string == suite.oid
-    except (InvalidSignature, Malformed, *der.UNREADABLE):
+        suite.verify(reading.public_key(issuer), child.signature, child.tbs_certificate_bytes)
+    except (InvalidSignature, Malformed, *reading.UNREADABLE):
         return False
+    return child.signature_algorithm_oid.dotted_string == suite.oid
 
 
 def _judged(path: Path, trust: Trust, store: Sequence[x509.Certificate], at: dt.datetime, purpose: Purpose) -> Verified:
@@ -167,7 +164,7 @@ def _judged(path: Path, trust: Trust, store: Sequence[x509.Certificate], at: dt.
         reasons = [] if path[-1] in trust.roots else [_why_no_root(path, store)]
         reasons += _reasons(path, at.replace(microsecond=0), purpose)
         reasons = reasons or _second_opinion(path, at)
-    except der.UNREADABLE:
+    except reading.UNREADABLE:
         reasons = [Reason.MALFORMED]
     return Verified(path, tuple(dict.fromkeys(reasons)))
 
@@ -195,17 +192,17 @@ def _reasons(path: Path, at: dt.datetime, purpose: Purpose) -> list[Reason]:
 
 
 def _serves(leaf: x509.Certificate, purpose: Purpose) -> bool:
-    constraints, usage = _value(leaf, x509.BasicConstraints), _value(leaf, x509.KeyUsage)
+    constraints, usage = reading.value(leaf, x509.BasicConstraints), reading.value(leaf, x509.KeyUsage)
     if purpose is Purpose.AUTHORITY:
         return _may_issue(leaf, 0)
     if (constraints is not None and constraints.ca) or usage is None or not usage.digital_signature:
         return False
-    return _PURPOSES[purpose] in (_value(leaf, x509.ExtendedKeyUsage) or ())
+    return _PURPOSES[purpose] in (reading.value(leaf, x509.ExtendedKeyUsage) or ())
 
 
 def _may_issue(authority: x509.Certificate, below: int) -> bool:
     """Whether `authority` may stand above `below` other authorities."""
-    constraints, usage = _value(authority, x509.BasicConstraints), _value(authority, x509.KeyUsage)
+    constraints, usage = reading.value(authority, x509.BasicConstraints), reading.value(authority, x509.KeyUsage)
     if constraints is None or not constraints.ca or usage is None or not usage.key_cert_sign:
         return False
     return constraints.path_length is None or below <= constraints.path_length
@@ -213,7 +210,7 @@ def _may_issue(authority: x509.Certificate, below: int) -> bool:
 
 def _second_opinion(path: Path, at: dt.datetime) -> list[Reason]:
     """What the other verifier says of a path that the walk accepts; it alone applies name constraints."""
-    constrained = any(_value(one, x509.NameConstraints) for one in path)
+    constrained = any(reading.value(one, x509.NameConstraints) for one in path)
     if any(isinstance(one.public_key(), ed25519.Ed25519PublicKey) for one in path):
         return [Reason.NAME_CONSTRAINT] if constrained else []
     policy = verification.PolicyBuilder().store(verification.Store([path[-1]])).time(at).max_chain_depth(MAX_DEPTH)
@@ -223,14 +220,3 @@ def _second_opinion(path: Path, at: dt.datetime) -> list[Reason]:
     except verification.VerificationError:
         return [Reason.NAME_CONSTRAINT if constrained else Reason.MALFORMED]
     return []
-
-
-def _value(certificate: x509.Certificate, kind: type[_Value]) -> _Value | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _key(certificate: x509.Certificate) -> PublicKey:
-    return cast("PublicKey", certificate.public_key())

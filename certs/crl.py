@@ -9,14 +9,12 @@ import datetime as dt
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from certs import der
+from certs import der, reading
 from certs.profiles import Issuer
-from certs.suites import PublicKey
 from core.errors import Malformed
 
 #: CRLReason by name (RFC 5280 section 5.3.1), without removeFromCRL, which only delta CRLs may carry.
@@ -77,7 +75,7 @@ class Template:
         self._point = der.extension(_ISSUING_DISTRIBUTION_POINT, der.sequence(point), critical=True)
 
     def tbs(self, *, number: int, this_update: dt.datetime, next_update: dt.datetime, entries: Iterable[bytes]) -> bytes:
-        """tbsCertList with `entries` as `entry` makes them; without any, revokedCertificates is absent (section 5.1.2.6).
+        """The tbsCertList with `entries` as `entry` makes them; without any, revokedCertificates is absent (section 5.1.2.6).
 
         Raises:
             ValueError: `number` does not fit in 20 octets (section 5.2.3), or the times are not in order.
@@ -135,7 +133,7 @@ class Crl:
             raise InvalidSignature
         if self.loaded.signature_algorithm_oid.dotted_string != facts.suite.oid:
             raise InvalidSignature
-        facts.suite.verify(cast("PublicKey", issuer.public_key()), self.loaded.signature, self.loaded.tbs_certlist_bytes)
+        facts.suite.verify(reading.public_key(issuer), self.loaded.signature, self.loaded.tbs_certlist_bytes)
 
 
 def parse(data: bytes) -> Crl:
@@ -144,7 +142,7 @@ def parse(data: bytes) -> Crl:
     Raises:
         Malformed: unreadable, without number, key identifier or nextUpdate, or with an unknown critical extension.
     """
-    return der.read("certificate revocation list", lambda: _parse(data))
+    return reading.read("certificate revocation list", lambda: _parse(data))
 
 
 def _parse(data: bytes) -> Crl:

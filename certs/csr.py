@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certs import der
+from certs import reading
 from certs.suites import PublicKey, spki_sha256
 from core.errors import Malformed
 
@@ -81,17 +81,17 @@ def parse(data: bytes, known_bad: Container[str] = ()) -> Csr:
     if len(data) > MAX_BYTES:
         raise Malformed("the request has {size} octets, more than {limit}; send one PKCS#10 request", size=len(data), limit=MAX_BYTES)
     load = x509.load_pem_x509_csr if data.lstrip().startswith(_PEM) else x509.load_der_x509_csr
-    request = der.read("certification request", lambda: load(data))
+    request = reading.read("certification request", lambda: load(data))
     _require_proof(request)
-    key = require_sound(der.read("certification request", request.public_key), known_bad)
+    key = require_sound(reading.read("certification request", request.public_key), known_bad)
     return Csr(key, spki_sha256(key), request.public_bytes(Encoding.DER))
 
 
 def _require_proof(request: x509.CertificateSigningRequest) -> None:
-    digest = der.read("certification request", lambda: request.signature_hash_algorithm)
+    digest = reading.read("certification request", lambda: request.signature_hash_algorithm)
     if digest is not None and not isinstance(digest, _DIGESTS):
         raise Malformed("the request is signed with {digest}; sign it with SHA-256", digest=digest.name)
-    if not der.read("certification request", lambda: request.is_signature_valid):
+    if not reading.read("certification request", lambda: request.is_signature_valid):
         raise Malformed("the request's signature does not verify with its own key; make a new request")
 
 

@@ -1,36 +1,15 @@
-"""The few DER encodings (X.690) that templates are made of, and the strict reading of what others send.
+"""The few DER encodings (X.690) that templates are made of.
 
-Encoding is ours because one concatenation costs a thirtieth of a builder; reading is `cryptography`'s, and the cursor
-here only cuts out pieces of bytes that it has accepted.
+Encoding is ours because concatenations cost a fraction of a builder. Decoding is `cryptography`'s: `content` and
+`parts` only cut pieces out of bytes that it has accepted, and are never given anything else.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from typing import TypeVar
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-
-from core.errors import Malformed
 
 INTEGER, BIT_STRING, OCTET_STRING, ENUMERATED, SEQUENCE = 0x02, 0x03, 0x04, 0x0A, 0x30
 UTF8_STRING, UTC_TIME, GENERALIZED_TIME = 0x0C, 0x17, 0x18
-
-#: What `cryptography` raises on bytes that it cannot read. It has no common base class.
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    OverflowError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-
-_Read = TypeVar("_Read")
 
 
 def header(tag: int, length: int) -> bytes:
@@ -132,15 +111,3 @@ def parts(encoded: bytes) -> list[bytes]:
         found.append(inside[: size + length])
         inside = inside[size + length :]
     return found
-
-
-def read(what: str, parse: Callable[[], _Read]) -> _Read:
-    """The result of `parse`, whose every complaint about the bytes becomes `Malformed`.
-
-    Raises:
-        Malformed: `parse` could not read its bytes as a `what`.
-    """
-    try:
-        return parse()
-    except UNREADABLE as reason:
-        raise Malformed("the bytes are not a readable {what}; send one DER or PEM encoding of it", what=what) from reason

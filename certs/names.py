@@ -1,8 +1,8 @@
 """Names in certificates: made from the directory, never from a request, and read back as an identity.
 
 A certificate says whom it is for in one otherName under Yumen's own arc, a UTF8String `kind:id`. A person's id is the
-pseudonym of the trail, so that a certificate and its history can be joined without the person's name. URIs such as
-`urn:uuid:` would be the obvious form, but linters refuse them in subjectAltName.
+entryUUID: it outlives a change of name, unit or account, and it is not the pseudonym of the trail, so that a certificate
+does not open the trail. URIs such as `urn:uuid:` would be the obvious form, but linters refuse them in subjectAltName.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from certs import der
+from certs import der, reading
 from core.errors import Malformed
 
 #: Yumen's own arc, below a random UUID (ITU-T X.667).
@@ -87,7 +87,7 @@ class Subject:
         return x509.Name([x509.NameAttribute(oid, _text(value)) for oid, value in parts])
 
     def alternative_names(self) -> x509.SubjectAlternativeName | None:
-        """subjectAltName with hosts, mail and identity, or None where the name alone is enough.
+        """The subjectAltName with hosts, mail and identity, or None where the name alone is enough.
 
         Raises:
             Malformed: a host, the mail address or the id cannot stand in a certificate.
@@ -135,12 +135,9 @@ def identity(certificate: x509.Certificate) -> Identity:
     Raises:
         Malformed: it names nobody, several, or in a form that is not ours.
     """
-    names = der.read("certificate", lambda: certificate.extensions)
-    try:
-        alternatives = names.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        alternatives = x509.SubjectAlternativeName([])
-    ours = [name for name in alternatives.get_values_for_type(x509.OtherName) if name.type_id == IDENTITY]
+    alternatives = reading.read("certificate", lambda: reading.value(certificate, x509.SubjectAlternativeName))
+    others = [] if alternatives is None else alternatives.get_values_for_type(x509.OtherName)
+    ours = [name for name in others if name.type_id == IDENTITY]
     if len(ours) != 1:
         raise Malformed("the certificate names nobody known to Yumen; use a certificate issued by Yumen")
     return Identified.parse(ours[0])

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from certs import der
+from certs import der, reading
 from certs.crl import REASONS, require_reason
 from certs.suites import suite_of
 
@@ -55,7 +55,7 @@ def parse(data: bytes) -> Request:
         Malformed: unreadable, about no or several certificates, with a nonce outside 1 to 128 octets, or with a
             critical extension that is not understood (RFC 6960 section 4.4).
     """
-    return der.read("OCSP request about one certificate", lambda: _parse(data))
+    return reading.read("OCSP request about one certificate", lambda: _parse(data))
 
 
 def _parse(data: bytes) -> Request:
@@ -82,7 +82,7 @@ def _parse(data: bytes) -> Request:
 
 
 def _cert_id(data: bytes) -> bytes:
-    """reqCert of the only Request in `data`, which a parser has accepted (RFC 6960 section 4.1.1)."""
+    """The reqCert of the only Request in `data`, which a parser has accepted (RFC 6960 section 4.1.1)."""
     tbs = der.parts(data)[0]
     # version [0] and requestorName [1] are optional and come before requestList.
     request_list = next(part for part in der.parts(tbs) if part[0] == der.SEQUENCE)
@@ -110,8 +110,7 @@ class CertIds:
 
 def cert_ids(issuer: x509.Certificate) -> Mapping[str, CertIds]:
     """By hash name, how requests name `issuer`: its subject and its key's BIT STRING without unused bits, hashed."""
-    spki = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    name, key = issuer.subject.public_bytes(), der.content(der.parts(spki)[1])[1:]
+    name, key = issuer.subject.public_bytes(), reading.key_bits(issuer)
     return {hash_: CertIds(hash_, hashlib.new(hash_, name).digest(), hashlib.new(hash_, key).digest()) for hash_ in _HASHES.values()}
 
 
@@ -141,9 +140,9 @@ class Template:
 
     def __init__(self, responder: x509.Certificate) -> None:
         self.suite = suite_of(responder.public_key())
-        spki = responder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         # responderID byKey [2] is always SHA-1 of the key (section 4.2.1), whatever hash CertIDs use.
-        self._responder = der.tlv(0xA2, der.octets(hashlib.sha1(der.content(der.parts(spki)[1])[1:], usedforsecurity=False).digest()))
+        key_hash = hashlib.sha1(reading.key_bits(responder), usedforsecurity=False).digest()
+        self._responder = der.tlv(0xA2, der.octets(key_hash))
         self._certificates = der.tlv(0xA0, der.sequence(responder.public_bytes(Encoding.DER)))
 
     def tbs(self, cert_id: bytes, status: Status, this_update: dt.datetime, next_update: dt.datetime, nonce: bytes | None = None) -> bytes:

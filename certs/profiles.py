@@ -15,7 +15,7 @@ from types import MappingProxyType
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from certs import der
+from certs import reading
 from certs.names import ARC, Kind, Subject
 from certs.suites import PublicKey, Suite, suite_of
 from core.errors import Malformed
@@ -163,8 +163,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for pr
 def profile_of(certificate: x509.Certificate) -> Profile | None:
     """The profile that `certificate` says it follows, or None. What an issuer says counts only after its chain."""
     try:
-        policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
-    except (x509.ExtensionNotFound, *der.UNREADABLE):
+        policies = reading.value(certificate, x509.CertificatePolicies) or ()
+    except reading.UNREADABLE:
         return None
     named = {policy.policy_identifier.dotted_string for policy in policies}
     return next((profile for profile in _TABLE if profile.policy_oid in named), None)
@@ -231,7 +231,7 @@ class Order:
 
 
 def last_second(not_before: dt.datetime, lifetime: dt.timedelta) -> dt.datetime:
-    """notAfter of a certificate that is valid for `lifetime`: the last second is part of it."""
+    """The notAfter of a certificate that is valid for `lifetime`: the last second is part of it."""
     return not_before + lifetime - dt.timedelta(seconds=1)
 
 
@@ -319,7 +319,7 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
     Raises:
         Malformed: it has none (RFC 5280 section 4.2.1.2: CAs MUST).
     """
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound as reason:
-        raise Malformed("the issuer's certificate has no subject key identifier; use one issued by Yumen") from reason
+    found = reading.value(certificate, x509.SubjectKeyIdentifier)
+    if found is None:
+        raise Malformed("the issuer's certificate has no subject key identifier; use one issued by Yumen")
+    return found.digest
