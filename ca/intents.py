@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -71,12 +71,14 @@ def fulfil(tx: Transaction, intent_id: int) -> bool:
     return True
 
 
-def event(issuer: Issuer, order: Order, serial: str, kind: Kind, details: dict[str, object]) -> Event:
+def event(issuer: Issuer, order: Order, serial: str, kind: Kind, details: Mapping[str, object]) -> Event:
     """The event about one certificate in the making, quoting the permit and the approvals."""
-    about = {"subject": order.subject_ref, "authority": issuer.id, **details}
+    outcome = "void" if kind is Kind.CERT_FAILED else "ok"
+    about: dict[str, object] = {"subject": order.subject_ref, "authority": issuer.id, **details}
     if order.request_id is not None:
         about |= {"request": order.request_id, "approvals": [{"by": by, "rule": rule} for by, rule in order.approvals]}
-    return Event.under(order.permit, kind, f"cert:{issuer.id}/{serial}", cert=issuer.event_cert(serial), scope=order.unit, details=about)
+    more = {"outcome": outcome, "cert": issuer.event_cert(serial), "scope": order.unit, "details": about}
+    return Event.under(order.permit, kind, f"cert:{issuer.id}/{serial}", **more)
 
 
 @dataclass

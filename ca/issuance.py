@@ -25,7 +25,7 @@ from ca.states import REQUESTS, RequestState, RequestStep, after
 from ca.tables import Authority, Certificate, Request
 from ca.works import Works, status_urls
 from certs import der, lint, profiles
-from certs.profiles import PROFILES
+from certs.profiles import PROFILES, Purpose
 from certs.suites import SUITES, PrivateKey, spki_sha256
 from core.errors import Error, Malformed, NotFound, Unavailable
 
@@ -158,7 +158,7 @@ def _built(works: Works, order: Order, issuer: Issuer) -> tuple[Rehearsed, list[
         not_before=rehearsed.not_valid_before_utc,
         not_after=rehearsed.not_valid_after_utc,
     )
-    return made, lint.problems(rehearsed, issuer.certificate or rehearsed, profile)
+    return made, lint.problems(rehearsed, facts, profile)
 
 
 def _throw_away(suite: str) -> PrivateKey:
@@ -194,6 +194,10 @@ def _store(tx: Transaction, made: Rehearsed, intent_id: int, certificate: x509.C
         der=certificate.public_bytes(Encoding.DER),
     )
     tx.db.add(row)
+    if made.profile.authority:
+        tx.db.get_one(Authority, order.subject.id, with_for_update=True).cert = row.der
+    elif made.profile.purpose is Purpose.OCSP:
+        tx.db.get_one(Authority, made.issuer.id, with_for_update=True).responder = row.der
     details = {"profile": made.profile.name, "version": made.profile.version, "not-after": made.not_after.isoformat()}
     tx.record(intents.event(made.issuer, order, serial, Kind.CERT_ISSUED, details))
     return row

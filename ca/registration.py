@@ -5,7 +5,7 @@ Every act takes a permit and checks once more on the locked row: its state, its 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -247,7 +247,7 @@ def _advance(request: Request, step: RequestStep) -> None:
     request.state = after(REQUESTS, RequestState(request.state), step, request.ref)
 
 
-def _event(permit: Permit, kind: Kind, request: Request, details: dict[str, object], comment: str = "") -> Event:
-    about = {"subject": request.subject, **details}
+def _event(permit: Permit, kind: Kind, request: Request, details: Mapping[str, object], comment: str = "") -> Event:
+    about = {"subject": request.subject} | dict(details)
     personal = {"comment": comment} if comment else {}
     return Event.under(permit, kind, request.ref, scope=request.unit, details=about, personal=personal)

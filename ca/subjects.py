@@ -131,6 +131,6 @@ def _units(snapshot: Snapshot, unit: str) -> tuple[tuple[str, ...], str]:
     known = snapshot.directory.units
     if unit not in known:
         return (), ""
-    names = [known[id].name for id in known[unit].chain]
+    names = [known[above].name for above in known[unit].chain]
     return tuple(names[1:]), names[0]
 

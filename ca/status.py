@@ -1,0 +1,291 @@
+"""Status for relying parties: OCSP answers, the published lists, the authorities' certificates. One responder per process.
+
+Answers come from the revocation rows. A serial that was never issued is `unknown`, a question about another issuer is
+refused (RFC 6960 section 2.3), and when the database could not be polled for 1.5 s the answer is `tryLater`; published
+lists and certificates are served even then. Answers for known serials without nonce are kept; a revocation, seen by the
+poll at most 250 ms later, drops what was kept for that serial under every hash.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cryptography import x509
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from structlog import get_logger
+
+from audit.event import Event, Kind
+from audit.permit import Actor
+from audit.trail import Trail
+from ca.keys import Signer, Signers
+from ca.states import ListState, Standing
+from ca.tables import Authority, Certificate, Revocation, RevocationList
+from certs import bundles, ocsp
+from core.errors import Error
+from core.settings import CA
+
+_log = get_logger()
+
+#: How often the database is looked at.
+POLL = dt.timedelta(milliseconds=250)
+#: Older looks than this are too old to answer from.
+STALE = dt.timedelta(seconds=1.5)
+#: Serials whose answers are kept, over all authorities.
+CACHED_SERIALS = 65_536
+#: How long proxies may keep an answer at most.
+MAX_AGE_SECONDS = 3600
+
+_ITSELF = Actor.service("status")
+
+
+class Answer(NamedTuple):
+    """DER, and for how long proxies may keep it."""
+
+    der: bytes
+    max_age_seconds: int
+    cacheable: bool
+
+
+class _Kept(NamedTuple):
+    der: bytes
+    #: Nobody gets it after this moment.
+    until: dt.datetime
+    next_update: dt.datetime
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What is needed to answer for one authority. Replaced as a whole when its responder's certificate changes."""
+
+    authority: str
+    spki_sha256: str
+    certificate: x509.Certificate
+    der: bytes
+    responder_der: bytes
+    cert_ids: tuple[ocsp.CertIds, ...]
+    template: ocsp.Template | None
+    signer: Signer | None
+    not_after: dt.datetime
+
+
+@dataclass
+class _Seen:
+    """What the last polls found. Readers take the references once and work on them."""
+
+    desks: Mapping[str, _Desk] = field(default_factory=dict)
+    lists: Mapping[str, bytes] = field(default_factory=dict)
+    list_ids: Mapping[str, int] = field(default_factory=dict)
+    revision: int = 0
+
+
+class Responder:
+    """See the module. `signers` opens the `ocsp/<authority>` keys. Safe to share between threads."""
+
+    def __init__(self, trail: Trail, signers: Signers, settings: CA | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._trail, self._signers = trail, signers
+        self._settings = settings or CA()
+        self._monotonic = monotonic
+        self._seen = _Seen()
+        self._polled: float | None = None
+        self._kept: OrderedDict[tuple[str, int], dict[bytes, _Kept]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._polling = threading.Lock()
+        self._signed: Counter[tuple[str, int]] = Counter()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Poll, and count into the trail, in a thread until `close`."""
+        self._thread = threading.Thread(target=self._run, name="status-poll", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop polling and record what was counted."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.count(everything=True)
+
+    def answer(self, authority: str, der: bytes) -> Answer:
+        """The OCSP answer of `authority` to the request `der` (RFC 6960); never an exception."""
+        try:
+            request = ocsp.parse(der)
+        except Error:
+            return Answer(ocsp.MALFORMED, 0, cacheable=False)
+        if self._is_stale():
+            return Answer(ocsp.TRY_LATER, 0, cacheable=False)
+        desk = self._seen.desks.get(authority)
+        if desk is None or desk.template is None or not any(mine.matches(request) for mine in desk.cert_ids):
+            return Answer(ocsp.UNAUTHORIZED, 0, cacheable=False)
+        now = self._trail.clock().replace(microsecond=0)
+        if request.nonce is None and (kept := self._find_kept(authority, request, now)):
+            return _cacheable(kept, now)
+        try:
+            return self._fresh(desk, request, now)
+        except (SQLAlchemyError, Error):
+            _log.exception("no OCSP answer could be made", authority=authority)
+            return Answer(ocsp.TRY_LATER, 0, cacheable=False)
+
+    def crl(self, authority: str) -> bytes | None:
+        """The published list of `authority`, or None."""
+        return self._seen.lists.get(authority)
+
+    def certificate(self, authority: str) -> bytes | None:
+        """The certificate of `authority` in DER, or None."""
+        desk = self._seen.desks.get(authority)
+        return desk.der if desk else None
+
+    def p7c(self, authority: str) -> bytes | None:
+        """The certificate of `authority` as certs-only PKCS#7 (RFC 5280 section 4.2.2.1), or None."""
+        desk = self._seen.desks.get(authority)
+        return bundles.p7c([desk.certificate]) if desk else None
+
+    def problems(self) -> list[str]:
+        """Why status is not ready, one sentence each."""
+        found = ["status has not read the database for more than 1.5 s"] if self._is_stale() else []
+        return found + [f"authority {name} has no OCSP responder" for name, desk in self._seen.desks.items() if desk.template is None]
+
+    def poll(self) -> None:
+        """Look at the database once: new authorities, responders, lists, and every change of a standing.
+
+        Raises:
+            SQLAlchemyError: it cannot be read; what is known stays.
+        """
+        with self._polling:
+            began = self._monotonic()
+            with self._trail.database.reading() as session:
+                seen = self._seen
+                desks = {row.id: self._desk(row, seen.desks.get(row.id)) for row in session.scalars(select(Authority).where(Authority.cert.is_not(None)))}
+                list_ids, lists = _lists(session, seen)
+                changed = session.execute(
+                    select(Revocation.authority, Revocation.serial, Revocation.revision).where(Revocation.revision > seen.revision)
+                ).all()
+            revision = max((row.revision for row in changed), default=seen.revision)
+            renewed = {id for id, desk in desks.items() if seen.desks.get(id) is not desk}
+            with self._lock:  # readers who looked before this point find the new revision and keep nothing
+                self._seen = _Seen(desks, lists, list_ids, revision)
+                for authority, serial, _ in changed:
+                    self._kept.pop((authority, int(serial, 16)), None)
+                for key in [key for key in self._kept if key[0] in renewed] if renewed else ():
+                    del self._kept[key]
+            self._polled = began
+
+    def count(self, *, everything: bool = False) -> None:
+        """Record how many answers each key signed in each minute that is over (or until now)."""
+        minute = int(self._trail.clock().timestamp()) // 60
+        with self._lock:
+            over = {key: number for key, number in self._signed.items() if everything or key[1] < minute}
+            for key in over:
+                del self._signed[key]
+        if not over:
+            return
+        events = [_counted(authority, at, number) for (authority, at), number in sorted(over.items())]
+        try:
+            self._trail.append(events)
+        except Error:
+            with self._lock:
+                self._signed.update(over)
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL.total_seconds()):
+            try:
+                self.poll()
+                self.count()
+            except Exception:  # the thread must live: without polls every answer is `tryLater`
+                _log.exception("status cannot read the database")
+
+    def _is_stale(self) -> bool:
+        return self._polled is None or self._monotonic() - self._polled > STALE.total_seconds()
+
+    def _desk(self, row: Authority, former: _Desk | None) -> _Desk:
+        assert row.cert is not None  # selected so
+        responder = row.responder or b""
+        if former is not None and (former.der, former.responder_der) == (row.cert, responder):
+            return former
+        certificate = x509.load_der_x509_certificate(row.cert)
+        own = x509.load_der_x509_certificate(responder) if responder else None
+        return _Desk(
+            authority=row.id,
+            spki_sha256=row.spki_sha256,
+            certificate=certificate,
+            der=row.cert,
+            responder_der=responder,
+            cert_ids=tuple(ocsp.cert_ids(certificate).values()),
+            template=ocsp.Template(own) if own else None,
+            signer=self._signers.get(f"ocsp/{row.id}") if own else None,
+            not_after=own.not_valid_after_utc if own else certificate.not_valid_after_utc,
+        )
+
+    def _find_kept(self, authority: str, request: ocsp.Request, now: dt.datetime) -> _Kept | None:
+        with self._lock:
+            answers = self._kept.get((authority, request.serial))
+            kept = answers.get(request.cert_id) if answers else None
+            if kept is None or now >= kept.until:
+                return None
+            self._kept.move_to_end((authority, request.serial))
+            return kept
+
+    def _fresh(self, desk: _Desk, request: ocsp.Request, now: dt.datetime) -> Answer:
+        assert desk.template is not None
+        assert desk.signer is not None
+        with self._trail.database.reading() as session:
+            status, revision = _status(session, desk.authority, request.serial)
+        next_update = min(now + self._settings.ocsp_lifetime, desk.not_after)
+        tbs = desk.template.tbs(request.cert_id, status, now, next_update, request.nonce)
+        der = desk.template.assemble(tbs, desk.signer.sign(tbs))
+        kept = _Kept(der, now + (next_update - now) / 2, next_update)
+        with self._lock:
+            self._signed[desk.authority, int(now.timestamp()) // 60] += 1
+            current = self._seen.desks.get(desk.authority) is desk and revision >= self._seen.revision
+            if current and request.nonce is None and not isinstance(status, ocsp.Unknown):
+                answers = self._kept.setdefault((desk.authority, request.serial), {})
+                answers[request.cert_id] = kept
+                self._kept.move_to_end((desk.authority, request.serial))
+                while len(self._kept) > CACHED_SERIALS:
+                    self._kept.popitem(last=False)
+        if request.nonce is not None or isinstance(status, ocsp.Unknown):
+            return Answer(der, 0, cacheable=False)
+        return _cacheable(kept, now)
+
+
+def _cacheable(kept: _Kept, now: dt.datetime) -> Answer:
+    """RFC 9919 section 6: proxies may keep it for a while, never until nextUpdate."""
+    left = int((kept.until - now).total_seconds())
+    return Answer(kept.der, max(0, min(left, MAX_AGE_SECONDS)), cacheable=True)
+
+
+def _status(session: Session, authority: str, serial: int) -> tuple[ocsp.Status, int]:
+    """What is known of `serial`, and up to which revision: one read, one moment."""
+    hexed = f"{serial:x}"
+    revision = session.scalar(select(func.max(Revocation.revision))) or 0
+    row = session.execute(
+        select(Revocation.standing, Revocation.reason, Revocation.at).where(Revocation.authority == authority, Revocation.serial == hexed)
+    ).first()
+    if row is not None and row.standing != Standing.VALID:
+        return ocsp.Revoked(row.at, row.reason), revision
+    issued = session.scalar(select(Certificate.intent_id).where(Certificate.authority == authority, Certificate.serial == hexed))
+    return (ocsp.Unknown() if issued is None else ocsp.Good()), revision
+
+
+def _lists(session: Session, seen: _Seen) -> tuple[dict[str, int], dict[str, bytes]]:
+    """The published list of each authority; only those that are new are read."""
+    newest = select(func.max(RevocationList.id)).where(RevocationList.state == ListState.PUBLISHED).group_by(RevocationList.authority)
+    rows = session.execute(select(RevocationList.authority, RevocationList.id).where(RevocationList.id.in_(newest))).all()
+    ids, lists = {row.authority: row.id for row in rows}, dict(seen.lists)
+    for authority, newest_id in ids.items():
+        if seen.list_ids.get(authority) != newest_id:
+            lists[authority] = session.get_one(RevocationList, newest_id).der or b""
+    return ids, lists
+
+
+def _counted(authority: str, minute: int, number: int) -> Event:
+    at = dt.datetime.fromtimestamp(minute * 60, dt.UTC).isoformat()
+    return Event(kind=Kind.OCSP_COUNTED, actor=_ITSELF, object=f"ocsp:{authority}", details={"minute": at, "signed": number})
