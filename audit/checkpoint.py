@@ -96,7 +96,9 @@ class Publisher:
             path = notes / f"{log}.note"
             if not path.exists():
                 if not trust or log not in trust:
-                    raise Unavailable("the last note of the log `{log}` is missing at `{path}`; restore it, or give a trusted note", log=log, path=path)
+                    raise Unavailable(
+                        "the last note of the log `{log}` is missing at `{path}`; restore it, or give a trusted note", log=log, path=path
+                    )
                 self._open(log, trust[log])
                 write_durably(path, trust[log])
             self._last[log] = self._open(log, path.read_bytes())

@@ -51,7 +51,7 @@ def bundle(trail: Trail, entries: Sequence[Entry], *, query: str = "", disclose:
     Raises:
         Unavailable: an entry is not yet under a signed checkpoint; try again in a second.
     """
-    chosen = sorted(set((found.log, found.epoch, found.idx) for found in entries))
+    chosen = sorted({(found.log, found.epoch, found.idx) for found in entries})
     by_place = {(found.log, found.epoch, found.idx): found for found in entries}
     files: dict[str, bytes] = {}
     ranges = []
@@ -82,7 +82,11 @@ def bundle(trail: Trail, entries: Sequence[Entry], *, query: str = "", disclose:
 
 def verifier_app() -> bytes:
     """The stand-alone verifier as one file, the same bytes every time: `python3 -I -S yumen-verify.pyz …`."""
-    files = {f"yumen_verifier/{item.name}": item.read_bytes() for item in resources.files("audit.verifier").iterdir() if item.name.endswith(".py")}
+    files = {
+        f"yumen_verifier/{item.name}": item.read_bytes()
+        for item in resources.files("audit.verifier").iterdir()
+        if item.name.endswith(".py")
+    }
     files["__main__.py"] = b"import sys\n\nfrom yumen_verifier.__main__ import main\n\nsys.exit(main())\n"
     return b"#!/usr/bin/env python3\n" + _zip(files)
 

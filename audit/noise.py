@@ -1,7 +1,7 @@
 """Anonymous refusals, counted: nobody can fill the disk from outside, and nothing that happened goes untold.
 
-One event per kind, source network (/24 or /48) and minute, with the count and the first sample. At most 1,000 networks
-a minute; the rest is counted together as `other`.
+One event per kind, source network (/24 or /48) and minute, with the count and the first sample. At most 1,000 of them a
+minute; the rest is counted together, per kind, under the network `other`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Noise:
         with self._mutex:
             tallies = self._minutes.setdefault(self._minute(), {})
             key = (kind, network(source))
-            if key not in tallies and len({place for _, place in tallies}) >= MAX_NETWORKS and key[1] not in {place for _, place in tallies}:
+            if key not in tallies and len(tallies) >= MAX_NETWORKS:
                 key = (kind, OTHER)
             tally = tallies.setdefault(key, _Tally(0, sample[:MAX_SAMPLE]))
             tally.count += 1

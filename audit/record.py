@@ -38,7 +38,7 @@ class Transaction:
         #: Where the recorded events stand, in order; filled after the commit.
         self.receipts: list[Receipt] = []
         self._trail = trail
-        self._entries: list[Entry] = []
+        self.entries: list[Entry] = []
         self._facts = self._volatile = False
         self._rows_before = _total_changes(session)
         event.listen(session, "before_flush", self._note_rows)
@@ -46,7 +46,7 @@ class Transaction:
 
     def record(self, happened: Event) -> None:
         """Add `happened` to the trail; it commits or rolls back with everything else here."""
-        self._entries += self._trail.prepare([happened])
+        self.entries += self._trail.prepare([happened])
 
     def _note_rows(self, session: Session, *_: object) -> None:
         for row in (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row))):
@@ -64,9 +64,14 @@ class Transaction:
         else:
             self._facts = True
 
-    def _must_be_recorded(self) -> None:
+    def must_be_recorded(self) -> None:
+        """Refuse to commit facts without an event.
+
+        Raises:
+            UnrecordedChange: facts changed, nothing was recorded.
+        """
         unseen = _total_changes(self.db) != self._rows_before and not self._volatile
-        if (self._facts or unseen) and not self._entries:
+        if (self._facts or unseen) and not self.entries:
             raise UnrecordedChange("facts changed and no event was recorded")
 
 
@@ -93,11 +98,11 @@ def recording(trail: Trail) -> Iterator[Transaction]:
             yield tx
             inside = False
             session.flush()
-            tx._must_be_recorded()
-            if tx._entries:
-                placed = trail.place(session, tx._entries)
+            tx.must_be_recorded()
+            if tx.entries:
+                placed = trail.place(session, tx.entries)
     except BaseException as error:
-        numbers = {made.counter for made in tx._entries} if tx else set()
+        numbers = {made.counter for made in tx.entries} if tx else set()
         trail.lost(numbers | placed.numbers if placed else numbers)
         if _is_ours(error, inside=inside):
             trail.failed()

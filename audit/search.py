@@ -185,7 +185,9 @@ def _log(value: str) -> ColumnElement[bool]:
     log, _, epoch = value.partition("/")
     if not epoch:
         return TrailEvent.log == log
-    return and_(TrailEvent.log == log, TrailEvent.epoch == int(epoch)) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else false()
+    return (
+        and_(TrailEvent.log == log, TrailEvent.epoch == int(epoch)) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else false()
+    )
 
 
 def _moment(value: str) -> dt.datetime:

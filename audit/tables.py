@@ -17,7 +17,7 @@ class TrailEpoch(Model):
     """One tree: a log and its epoch. A restored log goes on in the next epoch, never in the old one."""
 
     __tablename__ = "trail_epoch"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = ({"sqlite_with_rowid": False},)
     log: Mapped[str] = mapped_column(String(16), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     origin: Mapped[str] = mapped_column(String(255))

@@ -167,7 +167,9 @@ class PublishedLog:
         if not 0 <= index < size:
             if not self.leaves(index, index + 1):
                 raise NotFound("there is no entry `{index}` in `{log}`", index=index, log=self.name)
-            raise Unavailable("no signed checkpoint covers entry `{index}` of `{log}` yet; try again in a second", index=index, log=self.name)
+            raise Unavailable(
+                "no signed checkpoint covers entry `{index}` of `{log}` yet; try again in a second", index=index, log=self.name
+            )
         return Proof(index, tuple(self.inclusion(index, size)), note)
 
     def _rows(self, column: InstrumentedAttribute[bytes], first: int, end: int) -> Select[bytes]:

@@ -197,8 +197,8 @@ class Trail:
                     events.append(self._open_epoch(cursor, log))
             previous = predecessors(cursor, self.writer.node)
             about = {"previous": previous} if previous else {}
-            for kind in (Kind.CA_WRITER_STARTED, Kind.ACCESS_WRITER_STARTED):
-                events.append(Event(kind=kind, actor=_ITSELF, object=f"node:{self.writer.node}", details=about))
+            starts = (Kind.CA_WRITER_STARTED, Kind.ACCESS_WRITER_STARTED)
+            events += [Event(kind=kind, actor=_ITSELF, object=f"node:{self.writer.node}", details=about) for kind in starts]
             placed = self.place(session, self.prepare(events))
         self.landed(placed)
 

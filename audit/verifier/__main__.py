@@ -34,19 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--entry", type=Path, help="the exact bytes of the event (for a proof)")
     given = parser.parse_args(arguments)
     try:
-        keys = [key for text in given.key for key in read_keys(text)]
-        if not keys:
-            raise Unreadable("no trusted key: give --key with a key that did not come with this file")
-        for line in _check(given, keys):
-            print(line)
+        lines = _check(given, _trusted(given.key))
     except Tampered as error:
         place = "" if error.first is None else f" [entries {error.first} to {error.last}]"
-        print(f"DOES NOT HOLD: {error}{place}", file=sys.stderr)
+        sys.stderr.write(f"DOES NOT HOLD: {error}{place}\n")
         return 1
     except (Unreadable, OSError) as error:
-        print(f"cannot tell: {error}", file=sys.stderr)
+        sys.stderr.write(f"cannot tell: {error}\n")
         return 2
+    sys.stdout.write("".join(line + "\n" for line in lines))
     return 0
+
+
+def _trusted(texts: Sequence[str]) -> list[VerifierKey]:
+    keys = [key for text in texts for key in read_keys(text)]
+    if not keys:
+        raise Unreadable("no trusted key: give --key with a key that did not come with this file")
+    return keys
 
 
 def read_keys(text: str) -> list[VerifierKey]:
@@ -95,8 +99,7 @@ def _bundle(data: bytes, keys: Sequence[VerifierKey]) -> list[str]:
 def _database(path: Path, heads: Sequence[Checkpoint]) -> list[str]:
     report = check_database(path, heads)
     lines = ["holds: every entry, tile and journal row agrees"]
-    for log in report.logs:
-        lines.append(f"  {log.origin}: {log.size} entries, the first {log.proved} proved by {log.heads} saved checkpoints")
+    lines += [f"  {log.origin}: {log.size} entries, the first {log.proved} proved by {log.heads} saved checkpoints" for log in report.logs]
     for (node, boot), ranges in sorted(report.open_numbers.items()):
         told = ", ".join(f"{first}-{last}" for first, last in ranges)
         lines.append(f"  not yet settled by {node}/{boot} (expected while it runs): {told}")

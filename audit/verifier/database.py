@@ -202,5 +202,3 @@ def _first_difference(stored: object, row: Sequence[bytes]) -> int:
     if not isinstance(stored, bytes):
         return 0
     return next((at for at, digest in enumerate(row) if stored[at * 32 : at * 32 + 32] != digest), 0)
-
-
