@@ -52,27 +52,28 @@ class LogKey:
 
 
 def create_log_keys(trail: Trail, vault: Vault, notes: Path) -> dict[str, LogKey]:
-    """Make the keys of both logs and their first notes, of size 0: once in the life of a home.
+    """The keys of both logs; those that do not exist are made, with their first notes, of size 0.
 
-    The notes come first: a crash in between leaves notes that no sealed key can have signed, and they are made again.
+    A note comes before its key is sealed: a crash in between leaves a note that no sealed key can have signed, and it is
+    made again. A key that exists is taken up as it is, its note is never touched.
 
     Raises:
-        RuntimeError: a key exists already.
+        Unavailable: the trail cannot be written.
     """
     notes.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys = {}
-    for log in LOGS:
-        if f"log/{log}" in vault.names():
-            raise RuntimeError(f"the key of the log {log} exists already")
-        seed = Ed25519PrivateKey.generate().private_bytes_raw()
-        key, origin = LogKey(seed), trail.origin(log)
-        write_durably(notes / f"{log}.note", key.sign(Checkpoint(origin, 0, EMPTY_ROOT)))
-        write_durably(notes / f"{log}.vkey", key.verifier_key(origin).encode().encode() + b"\n", 0o644)
-        vault.put(f"log/{log}", seed)
-        details = {"verifier-key": key.verifier_key(origin).encode()}
-        trail.append([Event(kind=Kind.KEY_GENERATED, actor=Actor.service("operator"), object=f"key:log/{log}", details=details)])
-        keys[log] = key
-    return keys
+    return {log: LogKey.load(vault, log) if f"log/{log}" in vault.names() else _create(trail, vault, notes, log) for log in LOGS}
+
+
+def _create(trail: Trail, vault: Vault, notes: Path, log: str) -> LogKey:
+    seed = Ed25519PrivateKey.generate().private_bytes_raw()
+    key, origin = LogKey(seed), trail.origin(log)
+    told = key.verifier_key(origin).encode()
+    write_durably(notes / f"{log}.note", key.sign(Checkpoint(origin, 0, EMPTY_ROOT)))
+    write_durably(notes / f"{log}.vkey", told.encode() + b"\n", 0o644)
+    details = {"verifier-key": told}
+    trail.append([Event(kind=Kind.KEY_GENERATED, actor=Actor.service("operator"), object=f"key:log/{log}", details=details)])
+    vault.put(f"log/{log}", seed)
+    return key
 
 
 def verifier_keys(notes: Path) -> dict[str, VerifierKey]:

@@ -57,7 +57,7 @@ def test_a_wrong_signature_under_a_trusted_name_rejects_the_whole_note() -> None
 def test_a_head_of_another_log_is_refused_even_when_its_key_signed() -> None:
     foreign = Checkpoint("yumen.test/access/1", 1, HEAD.root).encode()
     signature = Signature(TRUSTED.name, TRUSTED.key_id, KEY._key.sign(foreign.encode()))
-    with pytest.raises(Tampered, match="about `yumen.test/access/1`"):
+    with pytest.raises(Tampered, match=r"about `yumen\.test/access/1`"):
         open_checkpoint(Note(foreign, (signature,)).encode(), [TRUSTED])
 
 
