@@ -40,6 +40,8 @@ from core.errors import Conflict, Denied, Malformed, Unavailable
 #: OCSP answers are signed in great numbers by web processes, so their keys are of the cheapest kind.
 RESPONDER_SUITE = "ecdsa-p256-sha256"
 
+_NOT_MADE = "no certificate could be made for {whom}; read the log, then perform the ceremony again"
+
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 Say = Callable[[str], None]
@@ -163,7 +165,8 @@ def is_first(session: Session) -> bool:
 
 def _must_be_first(session: Session, plan: Plan) -> None:
     if plan.people and not is_first(session):
-        raise Denied("only the first ceremony of a home names people; a security administrator confirms further ones", reason="later-ceremony")
+        reason = "later-ceremony"
+        raise Denied("only the first ceremony of a home names people; a security administrator confirms further ones", reason=reason)
 
 
 def _refuse_later_people(works: Works, plan: Plan, permit: Permit) -> None:
@@ -198,7 +201,7 @@ def _authority_made(works: Works, plan: Plan, wanted: PlannedAuthority, parent: 
     itself = None if parent else Issuer(wanted.id, signer.suite, spki, None, signer)
     made = issuance.issue(works, [order], root=itself)
     if not made:
-        raise Unavailable("no certificate could be made for authority `{authority}`; read the log, then perform the ceremony again", authority=wanted.id)
+        raise Unavailable(_NOT_MADE, whom=f"authority {wanted.id}")
     tell(f"authority {wanted.id}: certificate {made[0].serial} by {parent or 'itself'}, until {made[0].not_after.date().isoformat()}")
 
 
@@ -242,7 +245,7 @@ def _responder_made(works: Works, authority: str, responders: Signers, permit: P
         tx.record(Event.under(permit, Kind.KEY_GENERATED, f"ca:{authority}", details=details))
     made = issuance.issue(works, [responder_order(row, signer.public_key, permit)])
     if not made:
-        raise Unavailable("no certificate could be made for responder `{authority}`; read the log, then perform the ceremony again", authority=authority)
+        raise Unavailable(_NOT_MADE, whom=f"responder {authority}")
     tell(f"responder {authority}: key {spki}, certificate {made[0].serial}, until {made[0].not_after.date().isoformat()}")
 
 

@@ -82,7 +82,8 @@ def chain(session: Session, certificate: Certificate) -> list[x509.Certificate]:
 
 def authorities(session: Session) -> list[Authority]:
     """Every authority that has its certificate, root first, in the order of their making."""
-    return list(session.scalars(select(Authority).where(Authority.cert.is_not(None)).order_by(Authority.created_at, Authority.parent, Authority.id)))
+    query = select(Authority).where(Authority.cert.is_not(None))
+    return list(session.scalars(query.order_by(Authority.parent.is_not(None), Authority.created_at, Authority.id)))
 
 
 def _conditions(which: Filter) -> list[ColumnElement[bool]]:
@@ -93,12 +94,11 @@ def _conditions(which: Filter) -> list[ColumnElement[bool]]:
         found.append(Certificate.common_name.contains(which.name, autoescape=True))
     if which.unexpired_at is not None:
         found.append(Certificate.not_after > which.unexpired_at)
-    for name in ("owner", "subject", "profile", "authority"):
-        if (value := getattr(which, name)) is not None:
-            found.append(getattr(Certificate, name) == value)
+    exact = ("owner", "subject", "profile", "authority")
+    found += [getattr(Certificate, name) == value for name in exact if (value := getattr(which, name)) is not None]
     if which.standing is not None:
         bad = select(Revocation.intent_id).where(Revocation.standing != Standing.VALID)
-        exact = select(Revocation.intent_id).where(Revocation.standing == which.standing)
+        such = select(Revocation.intent_id).where(Revocation.standing == which.standing)
         valid = which.standing == Standing.VALID
-        found.append(Certificate.intent_id.not_in(bad) if valid else Certificate.intent_id.in_(exact))
+        found.append(Certificate.intent_id.not_in(bad) if valid else Certificate.intent_id.in_(such))
     return found

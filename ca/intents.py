@@ -146,9 +146,8 @@ def _swept(tx: Transaction, intent: Intent, under: Callable[..., Event]) -> Even
         request.retry_at = tx.now + min(dt.timedelta(seconds=2 ** min(request.attempts, 10) - 2), LONGEST_WAIT)
         details["request"], unit = request.id, request.unit
     spki = tx.db.get_one(Authority, intent.authority).spki_sha256
-    return under(
-        Kind.CERT_SWEPT, f"cert:{intent.authority}/{intent.serial}", outcome="void", cert=f"{spki}:{intent.serial}", scope=unit, details=details
-    )
+    more = {"outcome": "void", "cert": f"{spki}:{intent.serial}", "scope": unit, "details": details}
+    return under(Kind.CERT_SWEPT, f"cert:{intent.authority}/{intent.serial}", **more)
 
 
 def _begin(session: Session, request_id: int) -> bool:

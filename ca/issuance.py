@@ -61,7 +61,7 @@ def issue(works: Works, orders: Sequence[Order], *, root: Issuer | None = None) 
             except Missigned as error:
                 stopped.add(made.issuer.id)
                 stop(works, made.issuer, str(error), made.order)
-            except Exception:  # one signer's trouble is not the others'; the intent stays open and is swept
+            except Exception:  # noqa: BLE001 - one signer's trouble is not the others'; the intent stays open and is swept
                 _log.exception("signer failed", authority=made.issuer.id, serial=f"{made.serial:x}")
                 stopped.add(made.issuer.id)
     if not signed:
@@ -99,6 +99,7 @@ def stop(works: Works, issuer: Issuer, reason: str, order: Order) -> None:
 
 def fail(works: Works, order: Order, reason: str, problems: Sequence[str]) -> None:
     """End an order that cannot become a certificate as it stands; nothing was signed."""
+    _log.warning("order failed", order=order.resource, subject=order.subject_ref, reason=reason, problems=list(problems))
     with recording(works.trail) as tx:
         if order.request_id is not None:
             request = tx.db.get_one(Request, order.request_id, with_for_update=True, populate_existing=True)
@@ -145,7 +146,7 @@ def _built(works: Works, order: Order, issuer: Issuer) -> tuple[Rehearsed, list[
         public_key=order.public_key,
         serial=serial,
         not_before=works.now() - works.settings.backdate,
-        urls=profiles.StatusUrls() if profile.name == "root" else status_urls(works.http_url, order.authority),
+        urls=_urls(works, order, profile),
     )
     facts = profiles.Issuer.of(issuer.certificate) if issuer.certificate else profiles.Issuer.itself(asked, profile)
     rehearsed = profiles.template(profile, issuer=facts, order=asked).sign(_throw_away(issuer.suite.name), issuer.suite.digest)
@@ -159,6 +160,14 @@ def _built(works: Works, order: Order, issuer: Issuer) -> tuple[Rehearsed, list[
         not_after=rehearsed.not_valid_after_utc,
     )
     return made, lint.problems(rehearsed, facts, profile)
+
+
+def _urls(works: Works, order: Order, profile: profiles.Profile) -> profiles.StatusUrls:
+    """Where the certificate's status is told: nowhere for a root, and an unchecked responder only names its issuer."""
+    urls = status_urls(works.http_url, order.authority)
+    if profile.name == "root":
+        return profiles.StatusUrls()
+    return profiles.StatusUrls(ca=urls.ca) if profile.no_check else urls
 
 
 def _throw_away(suite: str) -> PrivateKey:

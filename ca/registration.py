@@ -193,7 +193,8 @@ def _profile(session: Session, draft: Draft) -> Profile:
     issued = {name for profiles in session.scalars(select(Authority.profiles)) for name in profiles.split()}
     profile = PROFILES.get(draft.profile)
     if profile is None or draft.profile not in issued:
-        raise Malformed("no authority issues the profile `{profile}`; choose one of: {known}", profile=draft.profile, known=", ".join(sorted(issued)))
+        known = ", ".join(sorted(issued))
+        raise Malformed("no authority issues the profile `{profile}`; choose one of: {known}", profile=draft.profile, known=known)
     if profile.kind != draft.facts.kind:
         raise Malformed("profile `{profile}` is not for a {kind}; choose another", profile=draft.profile, kind=draft.facts.kind)
     return profile
@@ -220,7 +221,9 @@ def _decide(tx: Transaction, request_id: int, permit: Permit, action: Action, co
     permit.must_cover(action, f"request:{request_id}")
     request = _locked(tx.db, request_id)
     _must_still_be(permit, request.unit, request.ref)
-    if permit.actor.kind is not ActorKind.PERSON or permit.actor.id in {request.requester, request.owner}:
+    if permit.actor.kind is not ActorKind.PERSON:
+        raise RuntimeError(f"the policy let {permit.actor.kind} {permit.actor.id} decide on a request")
+    if permit.actor.id in {request.requester, request.owner}:
         raise Denied("nobody decides on a request of their own; ask another registrar of the unit", reason="own-request")
     if any(approval.approver == permit.actor.id for approval in request.approvals):
         raise Conflict("you have decided on request `{request}` already; another officer must", request=request_id)

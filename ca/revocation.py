@@ -43,8 +43,9 @@ def suspend(tx: Transaction, authority: str, serial: str, *, permit: Permit) -> 
         NotFound: no such certificate.
     """
     certificate, spki = _locked(tx, authority, serial, permit, Action.CERT_SUSPEND)
-    if not PROFILES[certificate.profile].may_suspend:
-        raise Conflict("certificates of profile `{profile}` cannot be suspended; revoke it if it must not be used", profile=certificate.profile)
+    profile = PROFILES[certificate.profile]
+    if not profile.may_suspend:
+        raise Conflict("certificates of profile `{profile}` cannot be suspended; revoke it if it must not be used", profile=profile.name)
     _step(tx, certificate, StandingStep.SUSPEND, HOLD)
     standing.suspend(tx, spki, int(serial, 16))
     tx.record(_event(permit, Kind.CERT_SUSPENDED, certificate, spki, HOLD))

@@ -122,7 +122,7 @@ def after(table: Mapping[tuple[S, T], S], state: S, step: T, what: str) -> S:
     try:
         return table[state, step]
     except KeyError:
-        raise Conflict("`{what}` is {state}: {step} is not possible now; reload and look again", what=what, state=state, step=step) from None
+        raise Conflict("`{what}` is {state}: {step} is not possible now; reload the page", what=what, state=state, step=step) from None
 
 
 def diagram(table: Mapping[tuple[S, T], S]) -> str:

@@ -163,13 +163,14 @@ class Responder:
             began = self._monotonic()
             with self._trail.database.reading() as session:
                 seen = self._seen
-                desks = {row.id: self._desk(row, seen.desks.get(row.id)) for row in session.scalars(select(Authority).where(Authority.cert.is_not(None)))}
+                made = session.scalars(select(Authority).where(Authority.cert.is_not(None)))
+                desks = {row.id: self._desk(row, seen.desks.get(row.id)) for row in made}
                 list_ids, lists = _lists(session, seen)
                 changed = session.execute(
                     select(Revocation.authority, Revocation.serial, Revocation.revision).where(Revocation.revision > seen.revision)
                 ).all()
             revision = max((row.revision for row in changed), default=seen.revision)
-            renewed = {id for id, desk in desks.items() if seen.desks.get(id) is not desk}
+            renewed = {name for name, desk in desks.items() if seen.desks.get(name) is not desk}
             with self._lock:  # readers who looked before this point find the new revision and keep nothing
                 self._seen = _Seen(desks, lists, list_ids, revision)
                 for authority, serial, _ in changed:
@@ -199,7 +200,7 @@ class Responder:
             try:
                 self.poll()
                 self.count()
-            except Exception:  # the thread must live: without polls every answer is `tryLater`
+            except Exception:  # noqa: BLE001 - the thread must live: without polls every answer is `tryLater`
                 _log.exception("status cannot read the database")
 
     def _is_stale(self) -> bool:
