@@ -20,8 +20,9 @@ from cryptography.x509.oid import NameOID
 from certs import der, reading
 from core.errors import Malformed
 
-#: Yumen's own arc, below a random UUID (ITU-T X.667).
-ARC = "2.25.146378578148470801067543796553035867553"
+#: Yumen's own arc. Below IANA's enterprise number for examples (RFC 5612), at random, until a deployment has its own
+#: number; not below 2.25 (ITU-T X.667), because arcs beyond 28 bits make pkilint and other readers give up.
+ARC = "1.3.6.1.4.1.32473.146409654"
 
 #: The otherName that carries the identity.
 IDENTITY = x509.ObjectIdentifier(f"{ARC}.1")

@@ -102,6 +102,11 @@ class CertIds:
     issuer_name_hash: bytes
     issuer_key_hash: bytes
 
+    def encode(self, serial: int) -> bytes:
+        """The CertID of this issuer's certificate `serial`, as common clients write it: with NULL parameters."""
+        algorithm = der.sequence(next(oid for oid, name in _HASHES.items() if name == self.hash_name), b"\x05\0")
+        return der.sequence(algorithm, der.octets(self.issuer_name_hash), der.octets(self.issuer_key_hash), der.integer(serial))
+
     def matches(self, request: Request) -> bool:
         """Whether `request` is about a certificate of this issuer."""
         mine = (self.hash_name, self.issuer_name_hash, self.issuer_key_hash)
