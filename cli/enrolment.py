@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
-from cli import output, person
+from cli import output
 from cli.client import enroll, session
 from cli.client.api import Api, Server
+from cli.login import open_session
 from core.errors import Unauthenticated
 
 #: Shorter passwords do not protect a key that lies in a file.
@@ -65,7 +66,7 @@ def _session(server: Server, uid: str | None) -> session.Session:
         good = False
     if good and _alive(kept):
         return kept
-    opened = person.open_session(server, uid)
+    opened = open_session(server, uid)
     session.save(opened, path)
     return opened
 

@@ -69,15 +69,12 @@ def serve(*, as_json: bool) -> None:
 
     Ends on SIGTERM and Ctrl-C after finishing what it has begun.
     """
-    from core import logs
-    from ops import service
+    from cli import serving
 
-    logs.configure()
-    started = time.monotonic()
-    stop = _stop_on_signals()
-    with service.running(_settings()) as running:
-        told = {**running.addresses, "ready_seconds": f"{time.monotonic() - started:.1f}"}
-        output.show(told, as_json=as_json)
+    started, stop = time.monotonic(), _stop_on_signals()
+    settings = _settings()
+    with serving.running(settings) as told:
+        output.show({**told, "ready_in_seconds": round(time.monotonic() - started, 1)}, as_json=as_json)
         stop.wait()
         click.echo("stopping", err=True)
 
@@ -94,8 +91,8 @@ def worker(*, as_json: bool) -> None:
 
     logs.configure()
     stop = _stop_on_signals()
-    with service.working(_settings()) as leading:
-        output.show({"state": "working" if leading() else "standing by"}, as_json=as_json)
+    with service.working(_settings()) as job:
+        output.show({"state": "working" if job.leading else "standing by"}, as_json=as_json)
         stop.wait()
         click.echo("stopping", err=True)
 
@@ -127,20 +124,23 @@ def ceremony(file: Path, *, as_json: bool) -> None:
         output.show({"transcript": transcript}, as_json=True)
 
 
-@click.command(cls=Command, example="yumen audit verify https://localhost:8443 --trust saved.note --key 'yumen.local/ca/1+…'")
+@click.command(cls=Command, example="yumen audit verify https://localhost:8443 --trust saved.note --key ca.vkey")
 @click.argument("source")
-@click.option("--trust", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A checkpoint that you saved earlier.")
+@click.option("--trust", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True, help="A checkpoint that you saved earlier; repeatable.")
+@click.option("--key", multiple=True, required=True, help="A log's verifier key, or a file of them, got from somewhere else than SOURCE; repeatable.")
 @click.option("--log", "log_name", type=click.Choice(["ca", "access"]), default="ca", show_default=True, help="Which log of the service at SOURCE.")
-@click.option("--key", help="The log's verifier key, got from somewhere else than SOURCE; needed for a URL.")
 @json_option
-def verify(source: str, trust: Path | None, log_name: str, key: str | None, *, as_json: bool) -> None:
-    """Verify the trail. SOURCE is the address of a service, or an export bundle (zip); a bundle needs no service.
+def verify(source: str, trust: tuple[Path, ...], key: tuple[str, ...], log_name: str, *, as_json: bool) -> None:
+    """Verify the trail. SOURCE is the https address of a service where you are logged in as an auditor, or a file.
 
-    Says the last trusted size, and when something was changed, cut or rewritten, the first bad index or the range.
+    A file may be an export bundle (zip), a checkpoint, or the database itself: these need no service. Says the size that
+    is proved, and when something was changed, cut or rewritten, the first bad index or the range.
     """
     from cli import verification
 
-    report = verification.verify(verification.Question(source=source, trust=trust, log=log_name, key=key or ""))
+    question = verification.Question(source=source, trust=trust, log=log_name, keys=key)
+    with output.progress("verifying") as tell:
+        report = verification.verify(question, tell)
     output.show(report.facts, as_json=as_json)
     if not report.good:
         raise SystemExit(output.FAILED)

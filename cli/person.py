@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import click
 
-from cli import output
+from cli import enrolment, output
 from cli.client import session
 from cli.client.api import Api, Server
+from cli.login import open_session, server_options
 from cli.output import Command, json_option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,43 +43,6 @@ def as_person(function: F) -> F:
             return function(api, *args, **kwargs)
 
     return json_option(run)  # type: ignore[return-value]
-
-
-def _default_ca_file() -> str:
-    return os.environ.get("YUMEN_CA_FILE") or str(Path(os.environ.get("YUMEN_HOME") or "var") / "root.pem")
-
-
-def server_options(function: F) -> F:
-    """`--url`, `--ca-file`, `--cert` and `--key`, bundled into one parameter `server`."""
-
-    @functools.wraps(function)
-    def run(*args: Any, url: str, ca_file: Path, cert: Path | None, key: Path | None, **kwargs: Any) -> Any:
-        return function(*args, server=Server(url=url.rstrip("/"), ca_file=ca_file, cert_file=cert, key_file=key), **kwargs)
-
-    path = click.Path(path_type=Path, dir_okay=False)
-    for option in (
-        click.option("--key", type=path, help="Its private key, PEM (default: in the --cert file)."),
-        click.option("--cert", type=path, help="Your client certificate, PEM, leaf first: logs in without password."),
-        click.option("--ca-file", type=path, default=_default_ca_file, show_default="$YUMEN_CA_FILE or $YUMEN_HOME/root.pem", help="The root to trust, PEM."),
-        click.option("--url", default="https://localhost:8443", show_default=True, envvar="YUMEN_URL", help="Address of the service."),
-    ):
-        run = option(run)
-    return run  # type: ignore[return-value]
-
-
-def open_session(server: Server, uid: str | None) -> session.Session:
-    """Log in: by certificate when the server value has one, else by password and one-time code, asked for if not in the environment."""
-    if server.cert_file:
-        body: dict[str, str] = {}
-    else:
-        uid = uid or click.prompt("User", err=True)
-        password = os.environ.get("YUMEN_PASSWORD") or click.prompt("Password", hide_input=True, err=True)
-        totp = os.environ.get("YUMEN_TOTP") or click.prompt("One-time code", err=True)
-        body = {"uid": uid, "password": password, "totp": totp}
-    with Api(server) as api:
-        answer = api.post("/api/v1/sessions", body)
-    known = Server(url=server.url, ca_file=server.ca_file, token=answer["token"], cert_file=server.cert_file, key_file=server.key_file)
-    return session.Session(server=known, uid=uid or "", expires_at=answer["expires_at"])
 
 
 @click.command(cls=Command, example="yumen login --url https://localhost:8443 --ca-file var/root.pem --uid zhangsan")
@@ -127,7 +91,7 @@ def request_submit(api: Api, csr: Any, profile: str, asset: str | None, *, as_js
 @as_person
 def request_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
     """List the requests that you may see: your own, and those of your unit when you are a registrar."""
-    _page(api.get("/api/v1/requests", state=state, after=after), "requests", ["id", "state", "profile", "for", "serial"], as_json=as_json)
+    _page(api.get("/api/v1/requests", state=state, after=after), ["id", "state", "profile", "for", "serial"], as_json=as_json)
 
 
 @request.command("show", example="yumen request show 42")
@@ -171,7 +135,7 @@ def cert() -> None:
 @as_person
 def cert_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
     """List the certificates that you may see."""
-    _page(api.get("/api/v1/certificates", state=state, after=after), "certificates", ["serial", "state", "profile", "subject", "not_after"], as_json=as_json)
+    _page(api.get("/api/v1/certificates", state=state, after=after), ["serial", "state", "profile", "subject", "not_after"], as_json=as_json)
 
 
 @cert.command("show", example="yumen cert show 4f1c09 --pem > chain.pem")
@@ -221,7 +185,7 @@ def cert_release(api: Api, serial: str, *, as_json: bool) -> None:
 @as_person
 def ca_list(api: Api, *, as_json: bool) -> None:
     """List the authorities."""
-    _page(api.get("/api/v1/authorities"), "authorities", ["id", "name", "suite", "not_after"], as_json=as_json)
+    _page(api.get("/api/v1/cas"), ["id", "name", "suite", "not_after"], as_json=as_json)
 
 
 @click.command("show", cls=Command, example="yumen ca show staff")
@@ -229,7 +193,7 @@ def ca_list(api: Api, *, as_json: bool) -> None:
 @as_person
 def ca_show(api: Api, authority: str, *, as_json: bool) -> None:
     """Show one authority: certificate, profiles, last revocation list."""
-    output.show(api.get(f"/api/v1/authorities/{quote(authority, safe='')}"), as_json=as_json)
+    output.show(api.get(f"/api/v1/cas/{quote(authority, safe='')}"), as_json=as_json)
 
 
 @click.group(cls=output.Group)
@@ -237,25 +201,24 @@ def authz() -> None:
     """Why somebody may or may not: explain, who-can."""
 
 
-@authz.command("explain", example="yumen authz explain --application oa --person zhangsan --action read --resource document:1")
-@click.option("--application", required=True, help="Id of the application whose grants decide.")
+@authz.command("explain", example="yumen authz explain --person zhaoliu --action request:approve --unit 清河县")
 @click.option("--person", required=True, help="User name.")
-@click.option("--action", required=True, help="A registered action of the application.")
-@click.option("--resource", required=True, help="Written type:id.")
+@click.option("--action", required=True, help="An action of the policy page, such as request:approve.")
+@click.option("--unit", help="The unit (its id) that the object belongs to.")
 @as_person
 def authz_explain(api: Api, *, as_json: bool, **question: str) -> None:
     """Decide without acting, and tell the rule or the nearest miss."""
-    output.show(api.post("/api/v1/authz/explain", question), as_json=as_json)
+    output.show(api.get("/api/v1/authz/explain", **question), as_json=as_json)
 
 
-@authz.command("who-can", example="yumen authz who-can --application oa --action approve --resource document:1")
-@click.option("--application", required=True, help="Id of the application whose grants decide.")
-@click.option("--action", required=True, help="A registered action of the application.")
-@click.option("--resource", required=True, help="Written type:id.")
+@authz.command("who-can", example="yumen authz who-can --action request:approve --unit 清河县")
+@click.option("--action", required=True, help="An action of the policy page, such as request:approve.")
+@click.option("--unit", help="The unit (its id) that the object belongs to.")
 @as_person
 def authz_who_can(api: Api, *, as_json: bool, **question: str) -> None:
     """List the people who may do the action."""
-    _page(api.post("/api/v1/authz/who-can", question), "people", ["name", "unit", "rule"], as_json=as_json)
+    wanted = {name: value for name, value in question.items() if value}
+    _page(api.post("/api/v1/authz/who-can", wanted), ["id", "name", "unit", "rule"], as_json=as_json)
 
 
 @click.command("head", cls=Command, example="yumen audit head ca > saved.note")
@@ -273,7 +236,7 @@ def head(api: Api, log: str, *, as_json: bool) -> None:
 @as_person
 def search(api: Api, query: str, after: str | None, *, as_json: bool) -> None:
     """Search the trail, newest first; for auditors. The search itself is recorded."""
-    _page(api.get("/api/v1/events", q=query, after=after), "events", ["log", "idx", "at", "code", "out", "obj"], as_json=as_json)
+    _page(api.get("/api/v1/events", q=query, after=after), ["log", "idx", "at", "code", "out", "obj"], as_json=as_json)
 
 
 @click.command("prove", cls=Command, example="yumen audit prove ca/1 17 > event.tlog-proof")
@@ -311,13 +274,10 @@ def enroll(server: Server, *, as_json: bool, **options: Any) -> None:
     Run it again with the same --out to go on where it stopped. The password of the file is asked for, or taken from
     YUMEN_P12_PASSWORD; login as in `yumen login`.
     """
-    from cli import enrolment
-
     enrolment.run(server, enrolment.Wish(**options), as_json=as_json)
 
 
-def _page(answer: Any, member: str, columns: list[str], *, as_json: bool) -> None:
-    rows = answer.get(member, answer.get("items", [])) if isinstance(answer, dict) else answer
-    output.show(answer, as_json=as_json, text=lambda: output.table(rows, columns))
-    if not as_json and isinstance(answer, dict) and answer.get("next"):
+def _page(answer: Any, columns: list[str], *, as_json: bool) -> None:
+    output.show(answer, as_json=as_json, text=lambda: output.table(answer["items"], columns))
+    if not as_json and answer.get("next"):
         click.echo(f"more: repeat with --after {answer['next']}", err=True)

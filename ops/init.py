@@ -5,7 +5,6 @@ Every step looks first at what is there already, so that a home whose making was
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 
 from audit.checkpoint import create_log_keys
@@ -13,14 +12,14 @@ from audit.permit import Action
 from audit.trail import Writer, open_trail
 from authz.decide import Target, service_permit
 from ca import ceremony
+from certs import bundles
 from core.clock import system
-from core.errors import Malformed
 from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
-from ops.node import Node, open_database, open_node, privacy_key, responder_signers
+from ops.node import Node, open_database, open_node, privacy_key, responder_signers, trust
 
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
 
 def make_home(settings: Settings, *, tell: Say) -> None:
@@ -52,10 +51,7 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
         Malformed: the file breaks its format.
         Denied, Conflict: the ceremony is not possible any more; the refusal is in the trail.
     """
-    try:
-        plan = ceremony.parse_plan(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise Malformed("the ceremony file is no TOML: {reason}", reason=str(error)) from error
+    plan = ceremony.parse(text)
     node = open_node(settings, role="operator", with_keys=True)
     try:
         return perform(node, plan, say=say)
@@ -66,12 +62,10 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
 def perform(node: Node, plan: ceremony.Plan, *, say: Say) -> list[str]:
     """The ceremony on an open node; each line of the transcript is said when its step is done."""
     assert node.works is not None
-    lines: list[str] = []
+    permit = service_permit(node.world, node.trail, "operator", Action.CEREMONY_PERFORM, Target(plan.resource))
+    return ceremony.perform(node.works, plan, responders=responder_signers(node), say=say, permit=permit)
 
-    def write(line: str) -> None:
-        lines.append(line)
-        say(line)
 
-    permit = service_permit(node.world, node.trail, "operator", Action.CEREMONY_PERFORM, Target(f"ceremony:{plan.name}"))
-    ceremony.perform(node.works, plan, responder_signers(node), say=write, permit=permit)
-    return lines
+def root_pem(node: Node) -> bytes:
+    """The root certificates of the home, PEM."""
+    return bundles.pem(trust(node.database).roots)

@@ -22,21 +22,23 @@ from audit.trail import LOGS, Trail, Writer, open_trail
 from authz import keys as authz_keys
 from authz.decide import Target, service_permit
 from authz.ldif import LdifDirectory
-from authz.world import Trust, World
+from authz.world import World
 from ca import certificates
+from certs.chain import Trust
 from ca.keys import SealedSigners
 from ca.status import Responder
 from ca.works import Works
 from core.clock import Clock, system
-from core.database import Database, open_sqlite
+from core.database import Database, Model, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.seal import Vault
 from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
 
-#: Which service of the policy page asks for what the worker does.
-_SERVICES = {Action.STATUS_PUBLISH: "status", Action.CEREMONY_PERFORM: "operator", Action.REQUEST_SUBMIT: "renewal"}
+
+#: How the root of every demonstration is named, and no other.
+DEMO = "DEMO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +111,18 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     stack.callback(claim.release)
     database = open_database(settings)
     stack.callback(database.engine.dispose)
+    _must_keep_its_mode(database, settings)
     trail = open_trail(database, clock, Writer.fresh(name), privacy_key(vault), settings.audit)
     stack.callback(trail.close)
     world = World(trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=lambda: trust(database))
     world.refresh()
     world.start()
     stack.callback(world.close)
-    responder = Responder(database, SealedSigners(vault), clock, settings.ca, trail)
+    responder = Responder(trail, SealedSigners(vault), settings.ca)
     responder.start()
     stack.callback(responder.close)
     noise = Noise(trail, clock)
-    stack.callback(noise.close)
+    stack.callback(noise.flush, everything=True)
     keys = homes.worker_vault(settings) if with_keys else None
     return Node(
         settings=settings,
@@ -141,7 +144,17 @@ def open_database(settings: Settings) -> Database:
     """The database of the home with today's schema."""
     database = open_sqlite(homes.database_file(settings.home))
     migrations.upgrade(database.engine)
+    Model.metadata.create_all(database.engine)  # TEMPORARY until the first migration exists
     return database
+
+
+def _must_keep_its_mode(database: Database, settings: Settings) -> None:
+    """A demonstration is one for ever, and a home of production never becomes one."""
+    with database.reading() as session:
+        roots = [row.name for row in certificates.authorities(session) if row.parent is None]
+    if any(name.startswith(DEMO) is not settings.demo for name in roots):
+        was = "production" if settings.demo else "demo"
+        raise Unavailable("this home was made with mode `{was}` and keeps it; put it back, or make another home", was=was)
 
 
 def trust(database: Database) -> Trust:
@@ -171,6 +184,6 @@ def _publisher(trail: Trail, keys: Vault, settings: Settings) -> Publisher:
 
 def _works(trail: Trail, world: World, keys: Vault, settings: Settings) -> Works:
     def permits(action: Action, resource: str) -> Permit:
-        return service_permit(world, trail, _SERVICES.get(action, "issuance"), action, Target(resource))
+        return service_permit(world, trail, "issuance", action, Target(resource))
 
     return Works(trail=trail, signers=SealedSigners(keys), snapshot=world.current, permits=permits, http_url=settings.web.http_url, settings=settings.ca)

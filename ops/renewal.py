@@ -5,37 +5,22 @@ The asset is `server:portal`. The certificate of OCSP responders is renewed by t
 
 from __future__ import annotations
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-
 from audit.permit import Action
 from audit.record import recording
 from authz.decide import Target, service_permit
 from ca import certificates, registration
 from ca.registration import Draft
-from ca.states import RequestState, Standing
+from ca.states import Standing
 from ca.subjects import facts
 from ca.tables import Certificate
-from certs import bundles, csr
+from certs import csr
 from core.errors import NotFound
-from core.seal import Vault, write_durably
+from core.seal import write_durably
 from ops import homes
+from ops.first import UNDER_WAY, SealedKey, chain_pem, request_der
 from ops.node import Node
 
 PORTAL = "server:portal"
-
-#: States of a request that will still become a certificate.
-_UNDER_WAY = (RequestState.SUBMITTED, RequestState.APPROVED, RequestState.ISSUING)
-
-
-def own_request(vault: Vault) -> bytes:
-    """The certificate request (DER) of the listener's key."""
-    key = load_pem_private_key(vault.get("tls/server"), None)
-    assert isinstance(key, CertificateIssuerPrivateKeyTypes)
-    return x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256()).public_bytes(Encoding.DER)
-
 
 def renew_listener(node: Node) -> bool:
     """Put the newest certificate of the listener in place, and ask for the next one when a third of its life is left.
@@ -52,8 +37,7 @@ def renew_listener(node: Node) -> bool:
 
 def install(node: Node, newest: Certificate) -> bool:
     """Write the chain of `newest` where the listener reads it; whether that changed anything."""
-    with node.database.reading() as session:
-        chain = bundles.pem(certificates.chain(session, newest))
+    chain = chain_pem(node, newest)
     path = homes.tls_file(node.settings.home)
     if path.exists() and path.read_bytes() == chain:
         return False
@@ -69,7 +53,7 @@ def _newest(node: Node) -> Certificate | None:
 
 
 def _ask(node: Node, newest: Certificate) -> None:
-    which = registration.Filter(states=_UNDER_WAY, subject=PORTAL)
+    which = registration.Filter(states=UNDER_WAY, subject=PORTAL)
     with node.database.reading() as session:
         if registration.listing(session, which):
             return
@@ -78,6 +62,6 @@ def _ask(node: Node, newest: Certificate) -> None:
     except NotFound:
         return
     permit = service_permit(node.world, node.trail, "renewal", Action.REQUEST_SUBMIT, Target(PORTAL, unit=about.unit))
-    draft = Draft(profile=newest.profile, csr=csr.parse(own_request(node.web_vault)), facts=about)
+    draft = Draft(profile=newest.profile, csr=csr.parse(request_der(SealedKey(node.web_vault, "tls/server").load())), facts=about)
     with recording(node.trail) as tx:
         registration.renew(tx, permit=permit, draft=draft, previous=newest.ref)

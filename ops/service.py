@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.settings import Settings
+from ops import homes
 from ops.node import Node, open_node
 from ops.worker import Worker
 
@@ -23,6 +24,12 @@ def embedded(settings: Settings) -> Iterator[Node]:
             worker.stop()
     finally:
         node.close()
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """Where people and programs find the service, and where a demonstration tells its accounts."""
+    told = {"portal": settings.web.https_url, "status": settings.web.http_url}
+    return {**told, "accounts": str(homes.accounts_file(settings.home))} if settings.demo else told
 
 
 @contextmanager

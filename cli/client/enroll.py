@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs import bundles, chain
+from certs.profiles import Purpose
 from cli.client import keys
 from cli.client.api import Api
 from cli.client.session import write_private
@@ -97,17 +98,18 @@ def collect(api: Api, waiting: Waiting, serial: str, *, root_pem: bytes, now: dt
 def verified(chain_pem: bytes, root_pem: bytes, key: ec.EllipticCurvePublicKey, now: dt.datetime) -> list[x509.Certificate]:
     """The certificates of `chain_pem` when they chain to the root and the leaf is for `key`."""
     certificates = bundles.pem_chain(chain_pem)
-    found = chain.check(certificates[0], bundles.pem_chain(root_pem), certificates[1:], now, "client")
-    if certificates[0].public_key() != key:
-        found = [*found, "other-key"]
-    if found:
-        raise Malformed("the certificate that came does not verify ({reasons}); nothing was written, tell the operator", reasons=", ".join(found))
+    found = chain.check(certificates, chain.Trust(roots=bundles.pem_chain(root_pem)), at=now, purpose=Purpose.CLIENT)
+    reasons = [str(reason) for reason in found.reasons]
+    if found.leaf.public_key() != key:
+        reasons.append("other-key")
+    if reasons:
+        raise Malformed("the certificate that came does not verify ({reasons}); nothing was written, tell the operator", reasons=", ".join(reasons))
     return certificates
 
 
 def finish(waiting: Waiting, certificates: list[x509.Certificate], out: Path, password: str) -> None:
     """Write key and chain to `out` as PKCS#12 (mode 0600) and delete the waiting file."""
-    write_private(out, bundles.pkcs12(waiting.key, certificates[0], certificates[1:], password))
+    write_private(out, bundles.pkcs12(waiting.key, certificates[0], certificates[1:], password.encode()))
     waiting.path.unlink(missing_ok=True)
 
 

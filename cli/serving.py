@@ -1,0 +1,35 @@
+"""The embedded form: listeners and worker in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import wsgi
+from core import logs
+from core.errors import Unavailable
+from core.settings import Settings
+from ops import demo, service
+from web import front, server
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[dict[str, str]]:
+    """The whole service, listening while the block runs; gives its addresses.
+
+    Raises:
+        Unavailable: an address is taken, or a part of the home cannot be opened.
+    """
+    logs.configure()
+    if settings.demo:
+        demo.refresh_accounts(settings)
+    with service.embedded(settings) as node:
+        servers = server.serve(node, wsgi.build(node), front.status(node))
+        try:
+            servers.start()
+        except OSError as error:
+            raise Unavailable("an address cannot be had: {reason}; end the other service, or set web.https and web.http", reason=error) from error
+        try:
+            yield service.addresses(settings)
+        finally:
+            servers.stop()
