@@ -1,0 +1,1 @@
+"""Who may do what: identities, login, the directory, roles, policy, decisions, permits, applications."""

@@ -83,16 +83,18 @@ class World(Protocol):
 def decide(snapshot: Snapshot, caller: Caller, action: Action, target: Target) -> Decision:
     """Whether `caller` may do `action` to `target` now. Pure: the same arguments give the same answer."""
     if barred := _barred(snapshot, caller):
-        return Decision(False, barred, "", snapshot.revision)
+        return Decision(allowed=False, reason=barred, rule="", revision=snapshot.revision)
     nearest: NearMiss | None = None
     for rule in ROWS[action]:
         reason = _lacks(snapshot, caller, rule, target)
         if not reason:
-            return Decision(True, "allowed", rule.id, snapshot.revision)
+            return Decision(allowed=True, reason="allowed", rule=rule.id, revision=snapshot.revision)
         miss = NearMiss(rule.id, reason, "/".join(rule.roles))
         if nearest is None or _NEARNESS.index(reason) > _NEARNESS.index(nearest.reason):
             nearest = miss
-    return Decision(False, nearest.reason if nearest else "wrong-role", "", snapshot.revision, nearest)
+    return Decision(
+        allowed=False, reason=nearest.reason if nearest else "wrong-role", rule="", revision=snapshot.revision, near_miss=nearest
+    )
 
 
 def _barred(snapshot: Snapshot, caller: Caller) -> str:

@@ -12,12 +12,11 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import structlog
-from cryptography import x509
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -27,10 +26,13 @@ from audit.permit import Action, Actor, Permit
 from audit.record import Transaction, recording
 from audit.trail import Trail
 from authz import ldif
+from authz.evidence import Verifier
 from authz.keys import Keys
 from authz.people import Directory, Entry, build, empty
 from authz.snapshot import Freshness, Snapshot, application_of, asset_of, grant_of, index
 from authz.tables import Account, ApplicationRow, AssetRow, Confirmation, DirectoryState, GrantRow, Revision, Standing, changed
+from authz.throttle import Tally
+from certs.chain import Trust
 from core.errors import Conflict, Error
 from core.settings import Settings
 
@@ -45,16 +47,16 @@ _ITSELF = Actor.service("directory")
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """The certificates by which callers' certificates are verified."""
-
-    roots: Sequence[x509.Certificate] = ()
-    intermediates: Sequence[x509.Certificate] = ()
+def _nobody() -> Trust:
+    return Trust(roots=())
 
 
 class World:
-    """See the module. `source` is the directory, `trust` gives the authorities that exist at the moment."""
+    """See the module.
+
+    `source` is the directory. `trust` gives the authorities by which callers' certificates are verified, and the same
+    object as long as they are the same.
+    """
 
     def __init__(
         self,
@@ -63,11 +65,12 @@ class World:
         keys: Keys,
         settings: Settings,
         *,
-        trust: Callable[[], Trust] = Trust,
+        trust: Callable[[], Trust] = _nobody,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trail, self.source, self.keys, self.settings, self.trust = trail, source, keys, settings, trust
         self.database, self.clock = trail.database, trail.clock
+        self.verifier, self.tally = Verifier(), Tally()
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -130,7 +133,7 @@ class World:
         while not self._stop.wait(self.settings.authz.poll.total_seconds()):
             try:
                 self._look(wait=True)
-            except Exception:  # the snapshot ages and decisions become no, whatever it was
+            except Exception:  # noqa: BLE001 - the snapshot ages and decisions become no, whatever it was
                 _log.exception("authz poll failed")
 
     def _look(self, *, wait: bool) -> None:
@@ -138,7 +141,7 @@ class World:
             return
         try:
             self._tried_at = self._monotonic()
-            problem = "; ".join(filter(None, (_problem(self._look_at_directory), _problem(self._look_at_rows))))
+            problem = "; ".join(filter(None, (_problem(self._look_at_directory), _problem(self._look_at_rows), _problem(self._flush))))
             if problem and problem != self._problem:
                 _log.warning("authz cannot look", reason=problem)
             self._problem = problem
@@ -245,6 +248,9 @@ class World:
                 state = session.get(DirectoryState, 1)
                 self._state = (state.digest, state.refused, state.accepted) if state else ("", "", "")
         self._rows_at = began
+
+    def _flush(self) -> None:
+        self.tally.flush(self.trail, self.clock())
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._kept = {age: replace(snapshot, freshness=age) for age in Freshness}

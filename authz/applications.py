@@ -1,0 +1,282 @@
+"""Applications: registered with the actions and types that they may ask about; their keys, grants, resources and assets.
+
+A permit for `app:<id>` (or the asset's own ref) covers each change. Grants are never edited: withdrawn, and added anew.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+import ipaddress
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy import select
+
+from audit.event import Event, Kind
+from audit.permit import Action, Actor, ActorKind, Permit
+from audit.record import Transaction
+from authz.caller import Assurance, Caller
+from authz.login import refuse_certificate
+from authz.sessions import require_fresh
+from authz.tables import ApiKey, ApplicationRow, AssetRow, GrantRow, Resource, changed
+from authz.world import World
+from certs.names import Kind as Subject
+from core.errors import Conflict, Malformed, NotFound, Unauthenticated
+
+PREFIX = "yk_"
+
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_ASSET = re.compile(r"(?:server|device|application):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What is said of an application when it is registered."""
+
+    id: str
+    name: str
+    #: entryUUIDs of the unit it serves and of the person who answers for it.
+    unit: str
+    owner: str
+    actions: Sequence[str]
+    types: Sequence[str]
+    #: Properties whose values we take from it: `resource.unit`, `resource.status`, `action.soft`, …
+    asserts: Sequence[str] = ("resource.unit",)
+
+    def problems(self) -> list[str]:
+        """What is wrong with it."""
+        found = [] if _ID.fullmatch(self.id) else [f"id `{self.id}`"]
+        found += [f"name `{name}`" for name in (*self.actions, *self.types) if not _NAME.fullmatch(name)]
+        return found + [f"property `{name}`" for name in self.asserts if not _PROPERTY.fullmatch(name)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A grant to be: `role` may (or, with `forbid`, may not) do `action` to resources of `type`."""
+
+    application: str
+    action: str
+    type: str
+    role: str
+    #: Unit for whose resources it counts, by place or line; empty for all.
+    unit: str = ""
+    effect: str = "permit"
+    not_before: dt.datetime | None = None
+    not_after: dt.datetime | None = None
+    assurance: Assurance = Assurance.NONE
+    conditions: Mapping[str, str | int | bool] | None = None
+
+
+def register(tx: Transaction, registration: Registration, *, permit: Permit) -> None:
+    """Register an application, and as an asset of its own, so that it can have a certificate.
+
+    Raises:
+        Malformed: a name outside the allowed letters.
+        Conflict: the id is taken.
+    """
+    permit.must_cover(Action.APPLICATION_REGISTER, f"app:{registration.id}")
+    if found := registration.problems():
+        raise Malformed("the registration holds {problems}; use letters, digits, dots and dashes", problems=", ".join(found))
+    if tx.db.get(ApplicationRow, registration.id):
+        raise Conflict("the application `{application}` is registered already; choose another id", application=registration.id)
+    lists = (json.dumps(sorted(set(names))) for names in (registration.actions, registration.types, registration.asserts))
+    actions, types, asserts = lists
+    facts = {"name": registration.name, "unit": registration.unit, "owner": registration.owner, "made_at": tx.now}
+    tx.db.add(ApplicationRow(id=registration.id, active=True, actions=actions, types=types, asserts=asserts, **facts))
+    tx.db.add(AssetRow(ref=f"application:{registration.id}", names="[]", active=True, **facts))
+    changed(tx.db)
+    details = {"actions": sorted(registration.actions), "types": sorted(registration.types)}
+    tx.record(Event.under(permit, Kind.APPLICATION_REGISTERED, permit.resource, scope=registration.unit, details=details))
+
+
+def make_key(tx: Transaction, world: World, application: str, *, permit: Permit) -> str:
+    """A new API key, `yk_<id>_<secret>`: shown once."""
+    permit.must_cover(Action.API_KEY_MAKE, f"app:{application}")
+    _get(tx, application)
+    identity, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    tx.db.add(ApiKey(id=identity, application=application, secret=world.keys.api(secret), made_at=tx.now, withdrawn_at=None))
+    tx.record(Event.under(permit, Kind.API_KEY_MADE, permit.resource, details={"key": identity}))
+    return f"{PREFIX}{identity}_{secret}"
+
+
+def withdraw_key(tx: Transaction, application: str, identity: str, *, permit: Permit) -> None:
+    """Let an API key no longer be accepted, from the next request on.
+
+    Raises:
+        NotFound: the application has no such key in use.
+    """
+    permit.must_cover(Action.API_KEY_MAKE, f"app:{application}")
+    row = tx.db.get(ApiKey, identity)
+    if row is None or row.application != application or row.withdrawn_at:
+        raise NotFound("the application has no key `{key}` in use", key=identity)
+    row.withdrawn_at = tx.now
+    tx.record(Event.under(permit, Kind.API_KEY_WITHDRAWN, permit.resource, details={"key": identity}))
+
+
+def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
+    """Add a grant; gives its id.
+
+    Raises:
+        Malformed: the application does not know the action, type or property, or the grant contradicts itself.
+        NotFound: there is no such application.
+    """
+    permit.must_cover(Action.GRANT_CHANGE, f"app:{draft.application}")
+    row = _get(tx, draft.application)
+    if draft.action not in json.loads(row.actions) or draft.type not in json.loads(row.types):
+        raise Malformed(
+            "the application has not registered the action `{action}` or the type `{type}`", action=draft.action, type=draft.type
+        )
+    conditions = dict(draft.conditions or {})
+    if not all(type(value) in {str, int, bool} for value in conditions.values()) or not set(conditions) <= _known(row):
+        raise Malformed(
+            "a condition names a property that the application has not registered, or a value that is no text, number or boolean"
+        )
+    if draft.effect not in {"permit", "forbid"} or (draft.not_before and draft.not_after and draft.not_before >= draft.not_after):
+        raise Malformed("the grant's effect is neither permit nor forbid, or its time is over before it begins")
+    made = GrantRow(
+        application=draft.application,
+        action=draft.action,
+        type=draft.type,
+        role=draft.role,
+        unit=draft.unit,
+        effect=draft.effect,
+        not_before=draft.not_before,
+        not_after=draft.not_after,
+        assurance=int(draft.assurance),
+        conditions=json.dumps(conditions, sort_keys=True),
+        made_at=tx.now,
+        withdrawn_at=None,
+    )
+    tx.db.add(made)
+    tx.db.flush()
+    changed(tx.db)
+    details = {"grant": f"g{made.id}", "action": draft.action, "type": draft.type, "role": draft.role, "effect": draft.effect}
+    tx.record(Event.under(permit, Kind.GRANT_ADDED, permit.resource, scope=draft.unit, details=details))
+    return f"g{made.id}"
+
+
+def withdraw_grant(tx: Transaction, application: str, grant: str, *, permit: Permit) -> None:
+    """Let a grant no longer count.
+
+    Raises:
+        NotFound: the application has no such grant in force.
+    """
+    permit.must_cover(Action.GRANT_CHANGE, f"app:{application}")
+    digits = grant.removeprefix("g")
+    row = tx.db.get(GrantRow, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
+    if row is None or row.application != application or row.withdrawn_at:
+        raise NotFound("the application has no grant `{grant}` in force; reload the page", grant=grant)
+    row.withdrawn_at = tx.now
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.GRANT_WITHDRAWN, permit.resource, scope=row.unit, details={"grant": grant}))
+
+
+def put_resource(tx: Transaction, application: str, resource: Mapping[str, Any], *, permit: Permit) -> None:
+    """Tell of a resource (`type`, `id`, `unit`, `properties`): what is told here, callers may not overrule."""
+    permit.must_cover(Action.GRANT_CHANGE, f"app:{application}")
+    _get(tx, application)
+    key = {"application": application, "type": resource["type"], "id": resource["id"]}
+    properties = json.dumps(resource.get("properties", {}), sort_keys=True)
+    tx.db.merge(Resource(**key, unit=resource.get("unit", ""), properties=properties))
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.APPLICATION_CHANGED, permit.resource, details={"type": resource["type"]}))
+
+
+def register_asset(tx: Transaction, ref: str, facts: Mapping[str, Any], *, permit: Permit) -> None:
+    """Register a server or device (`name`, `owner`, `unit`, `names`) so that certificates can be asked for it.
+
+    Raises:
+        Malformed: the ref or a name is not one.
+        Conflict: it is registered already.
+    """
+    permit.must_cover(Action.ASSET_REGISTER, ref)
+    names = list(facts.get("names", ()))
+    if not _ASSET.fullmatch(ref) or not all(map(_is_host, names)):
+        raise Malformed("`{ref}` or one of its names is not allowed; write `server:name` and plain host names or addresses", ref=ref)
+    if tx.db.get(AssetRow, ref):
+        raise Conflict("`{ref}` is registered already; choose another name", ref=ref)
+    row = AssetRow(ref=ref, name=facts["name"], owner=facts.get("owner", ""), unit=facts["unit"], names=json.dumps(names), made_at=tx.now)
+    row.active = True
+    tx.db.add(row)
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.ASSET_REGISTERED, ref, scope=row.unit, details={"names": names}))
+
+
+def set_asset_active(tx: Transaction, ref: str, *, active: bool, permit: Permit) -> None:
+    """Withdraw an asset, or take it up again: no certificate is issued for a withdrawn one.
+
+    Raises:
+        NotFound: there is none.
+    """
+    permit.must_cover(Action.ASSET_REGISTER, ref)
+    row = tx.db.get(AssetRow, ref)
+    if row is None:
+        raise NotFound("`{ref}` is not registered", ref=ref)
+    row.active = active
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.ASSET_CHANGED, ref, scope=row.unit, details={"active": active}))
+
+
+def by_key(world: World, key: str, source: str = "", request_id: str = "") -> Caller:
+    """The application that an API key belongs to.
+
+    Raises:
+        Unauthenticated: the key is not in use.
+        Unavailable: the directory is stale.
+    """
+    identity, _, secret = key.removeprefix(PREFIX).partition("_")
+    with world.database.reading() as db:
+        row = db.scalar(select(ApiKey).where(ApiKey.id == identity))
+    hashed = world.keys.api(secret)
+    good = hmac.compare_digest(hashed, row.secret if row else bytes(32)) and row is not None and row.withdrawn_at is None
+    application = require_fresh(world).applications.get(row.application) if row else None
+    if not good or application is None or not application.active:
+        raise Unauthenticated("the API key is not in use; make a new one", reason="unknown-key")
+    actor = Actor(ActorKind.APPLICATION, application.id, "api-key")
+    return Caller(actor=actor, application=application, source=source, request_id=request_id)
+
+
+def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str = "", request_id: str = "") -> Caller:
+    """The application whose certificate this is, whose key the connection has proved.
+
+    Raises:
+        Unauthenticated: the certificate is not accepted, or names no active application; the fact `reason` says why.
+        Unavailable: the directory is stale, or the refusal cannot be recorded.
+    """
+    snapshot = require_fresh(world)
+    shown = world.verifier.present(chain, world.trust(), snapshot, world.clock())
+    mine = shown.identity is not None and shown.identity.kind is Subject.APPLICATION
+    application = snapshot.applications.get(shown.identity.id) if mine and shown.identity else None
+    if shown.reasons or application is None or not application.active:
+        reason = shown.reasons[0] if shown.reasons else "no-application" if application is None else "inactive"
+        refuse_certificate(world, shown, reason, source, request_id)
+    actor = Actor(ActorKind.APPLICATION, application.id, "cert", f"{shown.certificate.serial:x}")
+    return Caller(actor=actor, application=application, certificate=shown.certificate, source=source, request_id=request_id)
+
+
+def _get(tx: Transaction, application: str) -> ApplicationRow:
+    row = tx.db.get(ApplicationRow, application)
+    if row is None or not row.active:
+        raise NotFound("there is no application `{application}`", application=application)
+    return row
+
+
+def _known(row: ApplicationRow) -> set[str]:
+    return set(json.loads(row.asserts))
+
+
+def _is_host(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return type(name) is str and _HOST.fullmatch(name) is not None
+    return True

@@ -1,0 +1,145 @@
+"""A province on a real SQLite file with a real trail; the clock belongs to the test."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyotp
+import pytest
+from sqlalchemy import func, select
+
+from audit.permit import Action, Actor, ActorKind
+from audit.record import recording
+from audit.tables import TrailEvent
+from audit.trail import Trail, Writer, open_trail
+from authz import confirm, ldif, province, totp
+from authz.caller import Caller
+from authz.decide import Target, require, service_permit
+from authz.keys import Keys
+from authz.people import Entry, Person
+from authz.world import World
+from core.database import Model, open_sqlite
+from core.settings import Settings
+
+START = dt.datetime(2026, 11, 20, 1, 0, tzinfo=dt.UTC)
+KEYS = Keys(session=b"s" * 32, api_key=b"a" * 32, otp=b"o" * 32)
+
+
+@dataclass
+class Time:
+    """A clock and a monotonic clock that only the test moves."""
+
+    now: dt.datetime = START
+    beat: float = 1000.0
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.beat
+
+    def pass_(self, **more) -> None:
+        self.now += dt.timedelta(**more)
+        self.beat += dt.timedelta(**more).total_seconds()
+
+
+@dataclass
+class Place:
+    """Everything a test of this room needs, with the words in which tests speak."""
+
+    world: World
+    trail: Trail
+    time: Time
+    path: Path
+    accounts: dict[str, province.Account]
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def person(self, uid: str) -> Person:
+        return self.world.current().directory.by_uid[uid]
+
+    def caller(self, uid: str, auth: str = "password+totp") -> Caller:
+        person = self.person(uid)
+        return Caller(actor=Actor(ActorKind.PERSON, person.id, auth), person=person, source="10.1.2.3", request_id="r-1")
+
+    def permit(self, who: str, action: Action, target: Target):
+        caller = self.caller(who) if not who.startswith("service:") else None
+        if caller:
+            return require(self.world, self.trail, caller, action, target)
+        return service_permit(self.world, self.trail, who.removeprefix("service:"), action, target)
+
+    def unit(self, place: str) -> str:
+        return province.entry_uuid(1, f"unit {place}")
+
+    def count(self, code: str) -> int:
+        with self.trail.database.reading() as db:
+            return db.scalar(select(func.count()).select_from(TrailEvent).where(TrailEvent.code == code))
+
+    def bodies(self, code: str) -> list[bytes]:
+        with self.trail.database.reading() as db:
+            return list(db.scalars(select(TrailEvent.body).where(TrailEvent.code == code).order_by(TrailEvent.idx)))
+
+    def edit(self, change) -> None:
+        """Rewrite the LDIF file: `change(entry)` gives the new entry, or None to drop it."""
+        entries = ldif.parse(self.path.read_bytes())
+        ldif.write(self.path, [made for entry in entries if (made := change(entry)) is not None])
+
+    def without_member(self, group: str, member: str) -> None:
+        def change(entry: Entry) -> Entry | None:
+            if entry.dn != group:
+                return entry
+            left = tuple(dn for dn in entry.attributes["member"] if dn != member)
+            return Entry(entry.dn, {**entry.attributes, "member": left}) if left else None
+
+        self.edit(change)
+
+    def with_member(self, group: str, member: str) -> None:
+        def change(entry: Entry) -> Entry:
+            return Entry(entry.dn, {**entry.attributes, "member": (*entry.attributes["member"], member)}) if entry.dn == group else entry
+
+        self.edit(change)
+
+    def code(self, uid: str, steps: int = 0) -> str:
+        return pyotp.TOTP(self.secrets[uid]).at(self.time.now, steps)
+
+
+def build(folder: Path, *, demo: bool = True, confirmed: bool = True) -> Place:
+    time = Time()
+    database = open_sqlite(folder / "yumen.db")
+    Model.metadata.create_all(database.engine)
+    trail = open_trail(database, time, Writer.fresh("test"), b"p" * 32)
+    path = folder / "directory.ldif"
+    accounts = {account.uid: account for account in province.write(path, hasher=province.QUICK)}
+    settings = Settings(home=folder, mode="demo" if demo else "production")
+    world = World(trail, ldif.LdifDirectory(path, hasher=province.QUICK), KEYS, settings, monotonic=time.monotonic)
+    place = Place(world, trail, time, path, accounts)
+    world.refresh()
+    if confirmed:
+        permit = place.permit("service:operator", Action.CEREMONY_PERFORM, Target("ceremony:test"))
+        privileged = [account for account in accounts.values() if account.roles[0] not in {"staff", "app-owner"}]
+        with recording(trail) as tx:
+            named = [confirm.Named(account.uuid, *holding) for account in privileged for holding in account.holdings]
+            confirm.first(tx, world.current().directory, named, permit=permit)
+        world.refresh()
+    return place
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = build(tmp_path)
+    yield made
+    made.trail.close()
+    made.trail.database.engine.dispose()
+
+
+@pytest.fixture
+def enrolled(place):
+    """Zhang San and the registrars with one-time codes."""
+    for uid in ("zhangsan", "zhaoliu", "zhengshi"):
+        person = place.person(uid)
+        permit = place.permit("service:demo", Action.TOTP_ENROL, Target(f"person:{person.id}", owner=person.id))
+        place.secrets[uid] = pyotp.random_base32()
+        with recording(place.trail) as tx:
+            totp.enrol_known(tx, KEYS, person, place.secrets[uid], permit=permit)
+    return place
