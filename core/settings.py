@@ -37,7 +37,7 @@ class Web:
     #: The portal's address as people type it; origin checks compare with it.
     https_url: str = "https://localhost:8443"
     #: The status address as it is written into certificates.
-    http_url: str = "http://localhost:8080"
+    http_url: str = "http://127.0.0.1:8080"
     #: Worker threads of the TLS listener.
     threads: int = 24
     #: Largest request body in bytes.
