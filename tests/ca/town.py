@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,10 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from audit.body import Writer
-from audit.event import Event
 from audit.permit import Action, Actor, ActorKind, Permit
 from audit.record import recording
 from audit.search import find, parse_query
@@ -245,9 +245,13 @@ class Town:
 
     def events(self, query: str) -> list[dict]:
         """Bodies of the events that match, oldest first."""
+        bodies, after = [], ""
         with self.trail.database.reading() as session:
-            page = find(session, parse_query(query), limit=1000)
-        return [entry.body for entry in reversed(page.entries)]
+            while True:
+                page = find(session, parse_query(query), after, limit=1000)
+                bodies += [dict(entry.body) for entry in page.entries]
+                if not (after := page.after):
+                    return bodies[::-1]
 
     def chain(self, certificate: Certificate) -> list[x509.Certificate]:
         """Leaf, issuing, root."""
@@ -267,9 +271,6 @@ class Town:
         )
         self.snapshot = replace(self.snapshot, directory=directory, revision=self.snapshot.revision + 1, _roles={})
 
-    def record(self, event: Event) -> None:
-        self.trail.append([event])
-
     def close(self) -> None:
         self.trail.close()
         self.trail.database.engine.dispose()
@@ -279,6 +280,7 @@ def open_town(folder: Path, *, node: str = "a", boundary: Boundary = nothing, cl
     """Open the home in `folder`, as a process that starts now; the directory and assets are always the same."""
     clock = clock or Clock()
     database = open_sqlite(folder / "town.db")
+    event.listen(database.engine, "connect", lambda connection, _: connection.set_trace_callback(partial(_statement, boundary)))
     Model.metadata.create_all(database.engine)
     trail = open_trail(database, clock.now, Writer.fresh(node), b"p" * 32)
     ldif_file = folder / "directory.ldif"
@@ -298,6 +300,12 @@ def open_town(folder: Path, *, node: str = "a", boundary: Boundary = nothing, cl
         assets={asset.ref: asset for asset in assets},
     )
     return Town(folder, trail, snapshot, FileSigners(folder / "keys", boundary), clock, by_uid)
+
+
+def _statement(boundary: Boundary, sql: str) -> None:
+    """Every statement that writes is a boundary, also those of the trail, which go past the engine."""
+    if sql.startswith(("BEGIN IMMEDIATE", "INSERT", "UPDATE", "DELETE", "COMMIT")):
+        boundary(f"before {sql[:60]}")
 
 
 def found(folder: Path) -> Town:
