@@ -6,7 +6,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,7 @@ class Source:
 Rule = Callable[[Source], Iterator[str]]
 
 
+@cache
 def sources() -> list[Source]:
     """Every file of the product: the rooms and `wsgi.py`; steps of migrations are Alembic's own."""
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "versions" not in path.parts]
@@ -143,13 +144,14 @@ def _imported(node: ast.Import | ast.ImportFrom) -> set[str]:
 
 def commits_only_in_recording(source: Source) -> Iterator[str]:
     """The write transaction is committed by `core.database`, for `audit`; nobody else ends one."""
-    if source.room not in {"audit", "core"}:
-        yield from (
-            f"line {node.lineno}: {ast.unparse(node)}"
-            for node in source.calls()
-            if isinstance(node.func, ast.Attribute) and node.func.attr in {"commit", "begin", "writing"}
-            if ast.unparse(node.func) != "connection.begin" or source.room != "migrations"
-        )
+    if source.room not in {"audit", "core", "migrations"}:
+        for node in source.calls():
+            owner, _, verb = ast.unparse(node.func).rpartition(".")
+            if verb in {"commit", "writing"} or (verb.startswith("begin") and owner.endswith(_SESSIONS)):
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+_SESSIONS = ("engine", "connection", "session", "db", "connect()")
 
 
 def permits_come_from_decide(source: Source) -> Iterator[str]:

@@ -91,7 +91,7 @@ _IMPORTED_AS = {
     "pyopenssl": "OpenSSL",
 }
 #: Needed, though nothing of ours imports them.
-_NOT_IMPORTED = {"pyasn1": "keeps ldap3 working", "setuptools": "installs the `yumen` command"}
+_NOT_IMPORTED = {"setuptools": "installs the `yumen` command"}
 
 
 def _names(requirements: list[str]) -> list[str]:
