@@ -13,8 +13,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
-from core.errors import Unavailable
-from web import problems
+from core.errors import Error, Unavailable
+from web import compose, problems
 from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ MAX_CONNECTIONS = 900
 MAX_WAITING = 512
 
 _SWEEP_SECONDS = 0.25
+_RENEWAL_SECONDS = 60.0
 _FIELD = re.compile(rb"([!#$%&'*+.^`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
 _LISTS = frozenset({b"Accept", b"Accept-Language", b"Accept-Encoding", b"Cache-Control", b"Connection", b"Via", b"X-Forwarded-For"})
 _MAX_FIELDS = 100
@@ -311,7 +311,7 @@ class Listener(WsgiServer):
             request.parse_request()
             if request.ready:
                 request.respond()
-        except Exception:
+        except Exception:  # one client's bad luck, answered and logged, must not end the worker thread
             log.exception("request failed")
             wire.wfile.seek(0)
             wire.wfile.truncate()
@@ -323,11 +323,14 @@ class Listener(WsgiServer):
         log.log(level, msg, exc_info=traceback)
 
 
-@dataclass(frozen=True)
 class Servers:
     """The listeners of one process: start them, learn where they listen, stop them."""
 
-    listeners: tuple[Listener, ...]
+    def __init__(self, listeners: Sequence[Listener], renew: Callable[[], None] = lambda: None) -> None:
+        """`renew` is called each minute, to take over a new certificate of our own."""
+        self.listeners = tuple(listeners)
+        self._renew = renew
+        self._stop = threading.Event()
 
     def start(self) -> None:
         """Bind every address, then serve each in a thread of its own.
@@ -339,6 +342,7 @@ class Servers:
             listener.prepare()
         for listener in self.listeners:
             threading.Thread(target=listener.serve, name=f"listen-{listener.bind_addr[1]}", daemon=True).start()
+        threading.Thread(target=self._look, name="listen-renewal", daemon=True).start()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -347,24 +351,44 @@ class Servers:
 
     def stop(self) -> None:
         """Finish the answers being made and close everything."""
+        self._stop.set()
         for listener in self.listeners:
             listener.stop()
 
+    def _look(self) -> None:
+        while not self._stop.wait(_RENEWAL_SECONDS):
+            try:
+                self._renew()
+            except Error:
+                log.exception("the listener keeps its certificate")
 
-def serve(node: Node, app: WSGIApplication, status: WSGIApplication) -> Servers:
-    """The listeners of `node`: `app` over TLS, and `status` alone over plain HTTP. Call `start` on what this gives.
+
+def serve(node: Node) -> Servers:
+    """The listeners of `node`: everything over TLS, and status alone over plain HTTP. Call `start` on what this gives.
 
     Raises:
         Unavailable: the home has no certificate for TLS.
     """
     web = node.settings.web
-    if node.tls is None or not isinstance(node.tls.key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+    portal = Listener(
+        _address(web.https), compose.portal(node), context=_context(node), threads=web.threads, max_body_bytes=web.max_body_bytes
+    )
+    plain = Listener(_address(web.http), compose.status(node), threads=max(2, web.threads // 4), max_body_bytes=16_384)
+
+    shown = [node.tls]
+
+    def renew() -> None:
+        if (found := node.tls) and shown[0] and found.chain_pem != shown[0].chain_pem:  # a new context forgets all sessions
+            portal.context, shown[0] = _context(node), found
+
+    return Servers((portal, plain), renew)
+
+
+def _context(node: Node) -> SSL.Context:
+    tls = node.tls
+    if tls is None or not isinstance(tls.key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise Unavailable("this home has no TLS certificate with an EC or RSA key; run `yumen init` again")
-    chain = x509.load_pem_x509_certificates(node.tls.chain_pem)
-    context = tls_context(chain, node.tls.key, node.client_cas)
-    portal = Listener(_address(web.https), app, context=context, threads=web.threads, max_body_bytes=web.max_body_bytes)
-    plain = Listener(_address(web.http), status, threads=max(2, web.threads // 4), max_body_bytes=16_384)
-    return Servers((portal, plain))
+    return tls_context(x509.load_pem_x509_certificates(tls.chain_pem), tls.key, node.client_cas)
 
 
 def _address(text: str) -> tuple[str, int]:
