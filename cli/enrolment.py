@@ -17,7 +17,7 @@ from cli.login import open_session
 from core.errors import Unauthenticated
 
 #: Shorter passwords do not protect a key that lies in a file.
-MIN_PASSWORD = 10
+MIN_PASSWORD = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def _session(server: Server, uid: str | None) -> session.Session:
 def _alive(kept: session.Session) -> bool:
     try:
         with Api(kept.server) as api:
-            api.get("/api/v1/sessions/current")
+            api.get("/api/v1/me")
     except Unauthenticated:
         return False
     return True

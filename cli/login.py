@@ -17,7 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _default_ca_file() -> str:
-    return os.environ.get("YUMEN_CA_FILE") or str(Path(os.environ.get("YUMEN_HOME") or "var") / "root.pem")
+    """The root that the environment names, that of this user, or that of the home on this machine."""
+    own = session.session_file(os.environ).with_name("root.pem")
+    return os.environ.get("YUMEN_CA_FILE") or str(own if own.exists() else Path(os.environ.get("YUMEN_HOME") or "var") / "root.pem")
 
 
 def server_options(function: F) -> F:
@@ -31,8 +33,8 @@ def server_options(function: F) -> F:
     for option in (
         click.option("--key", type=path, help="Its private key, PEM (default: in the --cert file)."),
         click.option("--cert", type=path, help="Your client certificate, PEM, leaf first: logs in without password."),
-        click.option("--ca-file", type=path, default=_default_ca_file, show_default="$YUMEN_CA_FILE or $YUMEN_HOME/root.pem", help="The root to trust, PEM."),
-        click.option("--url", default="https://localhost:8443", show_default=True, envvar="YUMEN_URL", help="Address of the service."),
+        click.option("--ca-file", type=path, default=_default_ca_file, show_default="$YUMEN_CA_FILE, ~/.config/yumen/root.pem, or $YUMEN_HOME/root.pem", help="The root to trust, PEM."),
+        click.option("--url", "--server", default="https://localhost:8443", show_default=True, envvar="YUMEN_URL", help="Address of the service."),
     ):
         run = option(run)
     return run  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import os
 from collections.abc import Callable
@@ -91,7 +92,7 @@ def request_submit(api: Api, csr: Any, profile: str, asset: str | None, *, as_js
 @as_person
 def request_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
     """List the requests that you may see: your own, and those of your unit when you are a registrar."""
-    _page(api.get("/api/v1/requests", state=state, after=after), ["id", "state", "profile", "for", "serial"], as_json=as_json)
+    _page(api.get("/api/v1/requests", state=state, after=after), ["id", "state", "profile", "name", "submitted_at", "serial"], as_json=as_json)
 
 
 @request.command("show", example="yumen request show 42")
@@ -129,13 +130,14 @@ def cert() -> None:
     """Certificates: list, show, revoke, suspend, release."""
 
 
-@cert.command("list", example="yumen cert list --state good")
-@click.option("--state", help="Only certificates in this state: good, revoked, suspended, expired.")
+@cert.command("list", example="yumen cert list --standing valid --name 张三")
+@click.option("--standing", type=click.Choice(["valid", "suspended", "revoked"]), help="Only certificates that stand like this.")
+@click.option("--name", help="Part of the name in the certificate.")
 @click.option("--after", help="Continue after this place (`next` of the page before).")
 @as_person
-def cert_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
-    """List the certificates that you may see."""
-    _page(api.get("/api/v1/certificates", state=state, after=after), ["serial", "state", "profile", "subject", "not_after"], as_json=as_json)
+def cert_list(api: Api, *, as_json: bool, **which: str | None) -> None:
+    """List the certificates that you may see: your own, and those of your unit when you are a registrar."""
+    _page(api.get("/api/v1/certificates", **which), ["serial", "standing", "profile", "name", "not_after"], as_json=as_json)
 
 
 @cert.command("show", example="yumen cert show 4f1c09 --pem > chain.pem")
@@ -185,7 +187,7 @@ def cert_release(api: Api, serial: str, *, as_json: bool) -> None:
 @as_person
 def ca_list(api: Api, *, as_json: bool) -> None:
     """List the authorities."""
-    _page(api.get("/api/v1/cas"), ["id", "name", "suite", "not_after"], as_json=as_json)
+    _page(api.get("/api/v1/cas"), ["id", "name", "parent", "not_after"], as_json=as_json)
 
 
 @click.command("show", cls=Command, example="yumen ca show staff")
@@ -236,7 +238,10 @@ def head(api: Api, log: str, *, as_json: bool) -> None:
 @as_person
 def search(api: Api, query: str, after: str | None, *, as_json: bool) -> None:
     """Search the trail, newest first; for auditors. The search itself is recorded."""
-    _page(api.get("/api/v1/events", q=query, after=after), ["log", "idx", "at", "code", "out", "obj"], as_json=as_json)
+    answer = api.get("/api/v1/events", q=query, after=after)
+    rows = [_event_row(item) for item in answer["items"]]
+    output.show(answer, as_json=as_json, text=lambda: output.table(rows, ["log", "idx", "at", "code", "act", "actor", "obj", "out", "rsn"]))
+    _tell_more(answer, as_json=as_json)
 
 
 @click.command("prove", cls=Command, example="yumen audit prove ca/1 17 > event.tlog-proof")
@@ -264,7 +269,7 @@ def export(api: Api, query: str, out: Path, *, as_json: bool) -> None:
 @click.command(cls=Command, example="yumen enroll --uid zhangsan --out zhangsan.p12")
 @server_options
 @click.option("--uid", help="Your user name; asked for when missing.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The PKCS#12 file to write (mode 0600).")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="yumen.p12", show_default=True, help="The PKCS#12 file to write (mode 0600).")
 @click.option("--profile", default="staff-sign", show_default=True, help="What kind of certificate.")
 @click.option("--patience", type=click.IntRange(0), default=0, help="Seconds to wait for the registrar before coming back later.")
 @json_option
@@ -277,7 +282,18 @@ def enroll(server: Server, *, as_json: bool, **options: Any) -> None:
     enrolment.run(server, enrolment.Wish(**options), as_json=as_json)
 
 
+def _event_row(item: dict[str, Any]) -> dict[str, Any]:
+    body = item["body"]
+    actor = body["actor"]
+    at = dt.datetime.fromtimestamp(body["t"] // 1_000_000, dt.UTC).isoformat()
+    return {**body, "log": item["log"], "idx": item["idx"], "at": at, "actor": f"{actor['k']}:{actor['id']}"}
+
+
 def _page(answer: Any, columns: list[str], *, as_json: bool) -> None:
     output.show(answer, as_json=as_json, text=lambda: output.table(answer["items"], columns))
+    _tell_more(answer, as_json=as_json)
+
+
+def _tell_more(answer: Any, *, as_json: bool) -> None:
     if not as_json and answer.get("next"):
         click.echo(f"more: repeat with --after {answer['next']}", err=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import wsgi
 from core import logs
 from core.errors import Unavailable
 from core.settings import Settings
 from ops import demo, service
-from web import front, server
+from web import server
 
 
 @contextmanager
@@ -24,7 +23,7 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
     if settings.demo:
         demo.refresh_accounts(settings)
     with service.embedded(settings) as node:
-        servers = server.serve(node, wsgi.build(node), front.status(node))
+        servers = server.serve(node)
         try:
             servers.start()
         except OSError as error:

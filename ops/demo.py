@@ -113,6 +113,8 @@ def _fill(node: Node, accounts: list[Account], tell: init.Say) -> None:
         applications.append(_application(node, each.id, admitted))
     ref, name, hosts = demo_data.COUNTY_SERVER
     demo_data.register_asset(node, ref, name, hosts, unit=county, owner=owners["staff"].uuid)
+    assert node.publisher is not None
+    node.publisher.publish()
     write_durably(homes.accounts_file(settings.home), _json({**_addresses(settings), "accounts": told, "applications": applications}))
 
 
@@ -171,7 +173,8 @@ def _totp_secret(home: Path, uid: str) -> str:
 
 
 def _addresses(settings: Settings) -> dict[str, str]:
-    return {"https": settings.web.https_url, "http": settings.web.http_url, "ca_file": str(homes.root_file(settings.home))}
+    status = f"http://localhost:{settings.web.http.rpartition(':')[2]}"
+    return {"https": settings.web.https_url, "http": status, "ca_file": str(homes.root_file(settings.home))}
 
 
 def _files(home: Path, application: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from core.clock import system
 from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
-from ops.node import Node, open_database, open_node, privacy_key, responder_signers, trust
+from ops.node import Node, open_database, open_node, privacy_key, responder_signers
 
 Say = Callable[[str], None]
 
@@ -68,4 +68,4 @@ def perform(node: Node, plan: ceremony.Plan, *, say: Say) -> list[str]:
 
 def root_pem(node: Node) -> bytes:
     """The root certificates of the home, PEM."""
-    return bundles.pem(trust(node.database).roots)
+    return bundles.pem(node.world.trust().roots)

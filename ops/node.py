@@ -82,8 +82,8 @@ class Node:
     @property
     def client_cas(self) -> tuple[x509.Certificate, ...]:
         """Root and issuing authorities: their names are sent when a client certificate is asked for."""
-        with self.database.reading() as session:
-            return tuple(x509.load_der_x509_certificate(row.cert) for row in certificates.authorities(session) if row.cert)
+        trust = self.world.trust()
+        return (*trust.roots, *trust.intermediates)
 
     def close(self) -> None:
         """Stop the threads, write what waits, close the database."""
@@ -114,7 +114,7 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     _must_keep_its_mode(database, settings)
     trail = open_trail(database, clock, Writer.fresh(name), privacy_key(vault), settings.audit)
     stack.callback(trail.close)
-    world = World(trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=lambda: trust(database))
+    world = World(trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database))
     world.refresh()
     world.start()
     stack.callback(world.close)
@@ -157,11 +157,23 @@ def _must_keep_its_mode(database: Database, settings: Settings) -> None:
         raise Unavailable("this home was made with mode `{was}` and keeps it; put it back, or make another home", was=was)
 
 
-def trust(database: Database) -> Trust:
-    """The roots and issuing authorities of the home, as chains are measured against them."""
-    with database.reading() as session:
-        rows = [(row.parent, x509.load_der_x509_certificate(row.cert)) for row in certificates.authorities(session) if row.cert]
-    return Trust(roots=tuple(c for parent, c in rows if parent is None), intermediates=tuple(c for parent, c in rows if parent is not None))
+class Anchors:
+    """The roots and issuing authorities of a home; the same value as long as they are the same. Safe to share between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: tuple[list[tuple[bool, bytes]], Trust] = ([], Trust(roots=()))
+
+    def __call__(self) -> Trust:
+        """What chains are measured against now."""
+        with self._database.reading() as session:
+            rows = [(row.parent is None, row.cert) for row in certificates.authorities(session) if row.cert]
+        known, trust = self._kept
+        if rows != known:
+            loaded = [(is_root, x509.load_der_x509_certificate(der)) for is_root, der in rows]
+            trust = Trust(roots=tuple(one for root, one in loaded if root), intermediates=tuple(one for root, one in loaded if not root))
+            self._kept = (rows, trust)
+        return trust
 
 
 def privacy_key(vault: Vault) -> bytes:

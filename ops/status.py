@@ -1,0 +1,112 @@
+"""How a home fares, read from the home itself: it works while the service runs and while it does not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy.orm import Session
+
+import migrations
+from audit.tiles import PublishedLog
+from audit.trail import LOGS
+from ca import authorities, certificates, crls
+from core.clock import system
+from core.database import open_sqlite
+from core.errors import NotFound, Unavailable
+from core.settings import Settings
+from ops import homes
+from ops.claims import is_led
+
+#: A certificate of the service's own that ends within this time should have been renewed.
+SOON = dt.timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen; `problems` are sentences that say what to do, empty when all is well."""
+
+    facts: dict[str, Any]
+    problems: list[str]
+
+
+def look(settings: Settings) -> Look:
+    """Look at the home of `settings`.
+
+    Raises:
+        Unavailable: there is no database.
+    """
+    path = homes.database_file(settings.home)
+    if not path.exists():
+        raise Unavailable("`{home}` has no database yet; run `yumen init`", home=settings.home)
+    database, now = open_sqlite(path), system()
+    try:
+        problems = [] if migrations.is_current(database.engine) else ["the schema is of another version; start the service once with this one"]
+        with database.reading() as session:
+            facts = _facts(settings, session, now, problems)
+    finally:
+        database.engine.dispose()
+    return Look(facts, problems)
+
+
+def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
+    working, answering = is_led(settings.home), _answers(settings.web.https)
+    if not working:
+        problems.append("no worker runs: nothing is issued and no revocation list is published; run `yumen serve`, or `yumen worker`")
+    if not answering:
+        problems.append(f"nothing listens on {settings.web.https}; run `yumen serve`")
+    problems += authorities.problems(session)
+    return {
+        "home": str(settings.home),
+        "mode": settings.mode,
+        "portal": settings.web.https_url,
+        "listening": answering,
+        "worker": working,
+        "logs": [_log(session, log) for log in LOGS],
+        "authorities": [_authority(session, row.id, row.cert or b"", now, problems) for row in certificates.authorities(session)],
+        "tls_ends_at": _tls(settings, now, problems),
+    }
+
+
+def _log(session: Session, log: str) -> dict[str, Any]:
+    try:
+        published = PublishedLog(session, log)
+    except NotFound:
+        return {"log": log, "size": 0}
+    return {"log": published.name, "size": published.head().size, "root": published.head().root.hex()}
+
+
+def _authority(session: Session, authority: str, der: bytes, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
+    newest = crls.latest(session, authority)
+    ends = newest.next_update if newest else None
+    if ends is None or ends <= now:
+        problems.append(f"the revocation list of {authority} is missing or over; run the worker")
+    certificate = x509.load_der_x509_certificate(der)
+    return {
+        "id": authority,
+        "ends_at": certificate.not_valid_after_utc.isoformat(),
+        "crl": newest.number if newest else None,
+        "crl_ends_at": ends.isoformat() if ends else None,
+    }
+
+
+def _tls(settings: Settings, now: dt.datetime, problems: list[str]) -> str | None:
+    try:
+        leaf = x509.load_pem_x509_certificates(homes.tls_file(settings.home).read_bytes())[0]
+    except FileNotFoundError:
+        return None
+    if leaf.not_valid_after_utc - now < SOON:
+        problems.append("the TLS certificate of the service ends soon; the worker renews it while it runs")
+    return leaf.not_valid_after_utc.isoformat()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+            return True
+    except OSError:
+        return False
