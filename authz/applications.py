@@ -31,6 +31,10 @@ from core.errors import Conflict, Malformed, NotFound, Unauthenticated
 
 PREFIX = "yk_"
 
+#: Most properties that an application may assert, and longest value of one.
+MAX_ASSERTS = 16
+MAX_VALUE = 255
+
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -56,6 +60,8 @@ class Registration:
         """What is wrong with it."""
         found = [] if _ID.fullmatch(self.id) else [f"id `{self.id}`"]
         found += [f"name `{name}`" for name in (*self.actions, *self.types) if not _NAME.fullmatch(name)]
+        if len(self.asserts) > MAX_ASSERTS:
+            found.append(f"more than {MAX_ASSERTS} properties")
         return found + [f"property `{name}`" for name in self.asserts if not _PROPERTY.fullmatch(name)]
 
 
@@ -136,7 +142,7 @@ def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
             "the application has not registered the action `{action}` or the type `{type}`", action=draft.action, type=draft.type
         )
     conditions = dict(draft.conditions or {})
-    if not all(type(value) in {str, int, bool} for value in conditions.values()) or not set(conditions) <= _known(row):
+    if not all(map(_is_value, conditions.values())) or not set(conditions) <= _known(row):
         raise Malformed(
             "a condition names a property that the application has not registered, or a value that is no text, number or boolean"
         )
@@ -159,7 +165,11 @@ def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
     tx.db.add(made)
     tx.db.flush()
     changed(tx.db)
-    details = {"grant": f"g{made.id}", "action": draft.action, "type": draft.type, "role": draft.role, "effect": draft.effect}
+    told = ("action", "type", "role", "effect")
+    details = {"grant": f"g{made.id}", "assurance": made.assurance, "conditions": made.conditions} | {
+        name: getattr(draft, name) for name in told
+    }
+    details |= {name.replace("_", "-"): at.isoformat() for name in ("not_before", "not_after") if (at := getattr(draft, name))}
     tx.record(Event.under(permit, Kind.GRANT_ADDED, permit.resource, scope=draft.unit, details=details))
     return f"g{made.id}"
 
@@ -184,6 +194,8 @@ def put_resource(tx: Transaction, application: str, resource: Mapping[str, Any],
     """Tell of a resource (`type`, `id`, `unit`, `properties`): what is told here, callers may not overrule."""
     permit.must_cover(Action.GRANT_CHANGE, f"app:{application}")
     _get(tx, application)
+    if len(resource.get("properties", {})) > MAX_ASSERTS or not all(map(_is_value, resource.get("properties", {}).values())):
+        raise Malformed("properties must be texts, numbers or booleans, at most {limit} of them", limit=MAX_ASSERTS)
     key = {"application": application, "type": resource["type"], "id": resource["id"]}
     properties = json.dumps(resource.get("properties", {}), sort_keys=True)
     tx.db.merge(Resource(**key, unit=resource.get("unit", ""), properties=properties))
@@ -272,6 +284,10 @@ def _get(tx: Transaction, application: str) -> ApplicationRow:
 
 def _known(row: ApplicationRow) -> set[str]:
     return set(json.loads(row.asserts))
+
+
+def _is_value(value: object) -> bool:
+    return type(value) is bool or (type(value) is int and abs(value) < 1 << 53) or (type(value) is str and len(value) <= MAX_VALUE)
 
 
 def _is_host(name: str) -> bool:

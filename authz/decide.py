@@ -97,6 +97,22 @@ def decide(snapshot: Snapshot, caller: Caller, action: Action, target: Target) -
     )
 
 
+def reach(snapshot: Snapshot, caller: Caller, action: Action) -> frozenset[str]:
+    """Ids of the units on whose objects the caller may do `action` by its roles, for lists; what is one's own comes on top."""
+    if not caller.known or _barred(snapshot, caller):
+        return frozenset()
+    units, found = snapshot.directory.units, set[str]()
+    for rule in ROWS[action]:
+        fresh = not rule.directory or snapshot.freshness < _TOO_OLD[rule.high_risk]
+        if rule.reach is Reach.OWN or (rule.demo and not snapshot.demo) or not fresh:
+            continue
+        scopes = {holding.unit for holding in _fitting(snapshot, caller, rule)}
+        if scopes and rule.reach in {Reach.ANY, Reach.OTHERS}:
+            return frozenset(units)
+        found |= {unit.id for unit in units.values() if scopes & unit.above}
+    return frozenset(found)
+
+
 def _barred(snapshot: Snapshot, caller: Caller) -> str:
     """What refuses this caller everything, whatever the rules say."""
     if caller.person is not None and (reason := snapshot.barred(caller.person)):

@@ -81,6 +81,13 @@ class Application:
     asserts: frozenset[str]
 
 
+class Known(NamedTuple):
+    """A resource that its application has told us of."""
+
+    unit: str
+    properties: Mapping[str, Any]
+
+
 Key = tuple[str, str, str]
 Index = Mapping[Key, Mapping[str, tuple[Grant, ...]]]
 
@@ -96,6 +103,8 @@ class Snapshot:
     assets: Mapping[str, Asset] = field(default_factory=dict)
     permits: Index = field(default_factory=dict)
     forbids: Index = field(default_factory=dict)
+    #: By application and type, then by id.
+    resources: Mapping[tuple[str, str], Mapping[str, Known]] = field(default_factory=dict)
     #: `revoked` or `suspended` by issuer key hash and serial.
     standing: Mapping[tuple[str, int], str] = field(default_factory=dict)
     #: entryUUIDs of blocked accounts.

@@ -8,6 +8,7 @@ administrator accepts it: meanwhile the one in force stays.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import zlib
@@ -29,8 +30,8 @@ from authz import ldif
 from authz.evidence import Verifier
 from authz.keys import Keys
 from authz.people import Directory, Entry, build, empty
-from authz.snapshot import Freshness, Snapshot, application_of, asset_of, grant_of, index
-from authz.tables import Account, ApplicationRow, AssetRow, Confirmation, DirectoryState, GrantRow, Revision, Standing, changed
+from authz.snapshot import Freshness, Known, Snapshot, application_of, asset_of, grant_of, index
+from authz.tables import Account, ApplicationRow, AssetRow, Confirmation, DirectoryState, GrantRow, Resource, Revision, Standing, changed
 from authz.throttle import Tally
 from certs.chain import Trust
 from core.errors import Conflict, Error
@@ -294,12 +295,20 @@ def _rows(session: Session, known: Snapshot) -> Mapping[str, Any]:
     return {
         "permits": index(grant for grant in grants if grant.effect == "permit"),
         "forbids": index(grant for grant in grants if grant.effect != "permit"),
+        "resources": _resources(session),
         "applications": MappingProxyType({application.id: application for application in applications}),
         "assets": MappingProxyType({row.ref: asset_of(row) for row in session.scalars(select(AssetRow))}),
         "confirmed": frozenset((row.person, row.role, row.unit) for row in session.scalars(select(Confirmation))),
         "standing": MappingProxyType(standing),
         "blocked": frozenset(session.scalars(select(Account.person))),
     }
+
+
+def _resources(session: Session) -> Mapping[tuple[str, str], Mapping[str, Known]]:
+    found: dict[tuple[str, str], dict[str, Known]] = {}
+    for row in session.scalars(select(Resource).order_by(Resource.id)):
+        found.setdefault((row.application, row.type), {})[row.id] = Known(row.unit, json.loads(row.properties))
+    return MappingProxyType(found)
 
 
 def _without_passwords(entries: Sequence[Entry]) -> Iterator[Entry]:
