@@ -17,10 +17,10 @@ from audit.event import Event, Kind
 from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog
-from audit.trail import LOGS, Trail
+from audit.trail import Trail
 from audit.verifier.database import check_database
 from audit.verifier.errors import Tampered, Unreadable
-from audit.verifier.note import VerifierKey, open_checkpoint
+from audit.verifier.note import open_checkpoint
 from core.errors import NotFound, Unavailable
 
 
@@ -50,8 +50,7 @@ def now(trail: Trail, notes: Path, *, permit: Permit) -> list[Checked]:
         Unavailable: the trail cannot be written.
     """
     permit.must_cover(Action.TRAIL_VERIFY, "trail")
-    keys = verifier_keys(notes)
-    checked = [_log(trail, notes / f"{log}.note", keys[log]) for log in LOGS if log in keys]
+    checked = _logs(trail, notes)
     problems = {one.origin: one.problem for one in checked if one.problem}
     details = {"sizes": [[one.origin, one.size] for one in checked], "problems": [list(told) for told in problems.items()]}
     outcome = "fail" if problems else "ok"
@@ -71,12 +70,15 @@ def standing(session: Session, found: Entry, notes: Path) -> Standing:
     return Standing.PROVED
 
 
-def _log(trail: Trail, note: Path, key: VerifierKey) -> Checked:
-    file = Path(trail.database.engine.url.database or "")
+def _logs(trail: Trail, notes: Path) -> list[Checked]:
+    keys = verifier_keys(notes)
+    names = {log: f"{log}/{trail.epochs[log]}" for log in keys}
     try:
-        head = open_checkpoint(note.read_bytes(), [key])
-        report = check_database(file, [head])
+        heads = [open_checkpoint((notes / f"{log}.note").read_bytes(), [key]) for log, key in keys.items()]
+        report = check_database(Path(trail.database.engine.url.database or ""), heads)
     except (Tampered, Unreadable, OSError) as error:
-        return Checked(key.name, 0, "", key.encode(), str(error))
-    found = next(log for log in report.logs if log.origin == head.origin)
-    return Checked(found.origin, found.size, found.root.hex(), key.encode())
+        concerned = getattr(error, "log", "")
+        found = {log: str(error) if concerned in {"", names[log]} else "" for log in keys}
+        return [Checked(key.name, 0, "", key.encode(), found[log]) for log, key in keys.items()]
+    shown = {log.origin: log for log in report.logs}
+    return [Checked(key.name, shown[key.name].size, shown[key.name].root.hex(), key.encode()) for key in keys.values()]

@@ -135,7 +135,17 @@ def openings(session: Session, found: Entry) -> dict[str, tuple[bytes, str]]:
 
 def _entry(row: TrailEvent) -> Entry:
     at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=row.t)
-    return Entry(row.log, row.epoch, row.idx, at, BY_CODE.get(row.code), orjson.loads(row.body), row.leaf.hex(), row.body)
+    raw, leaf = _bytes(row.body), _bytes(row.leaf)
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = {}
+    return Entry(row.log, row.epoch, row.idx, at, BY_CODE.get(row.code), body if isinstance(body, dict) else {}, leaf.hex(), raw)
+
+
+def _bytes(value: object) -> bytes:
+    """What stands in the column, even where somebody put a text: an entry that was tampered with must stay visible."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
 
 
 def _condition(name: str, value: str, privacy: Privacy | None) -> ColumnElement[bool]:

@@ -80,6 +80,8 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise Unreadable(f"there is no file {path}")
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None)
+    # A text where bytes belong must be found as a forgery, not stop the reading.
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA query_only = ON")
     return connection
@@ -105,6 +107,7 @@ class _Walk:
         self._tree = Frontier()
         self._rows: list[list[bytes]] = [[]]
         self._proved = 0
+        self._convicted: Tampered | None = None
         self._later: Tampered | None = None
         self._journal = iter(connection.execute(_JOURNAL, place))
         self._batch: Any = next(self._journal, None)
@@ -112,6 +115,21 @@ class _Walk:
 
     def report(self, origin: str) -> LogReport:
         """Walk to the end and tell what was shown."""
+        try:
+            return self._report(origin)
+        except Tampered as error:
+            worst = self._nearer(error)
+            worst.log = self._name
+            raise worst from None
+
+    def _nearer(self, found: Tampered) -> Tampered:
+        """An entry that is named inside the range that a trusted head convicts; else that range."""
+        bounds = self._convicted
+        if bounds is None or (found.first is not None and bounds.last is not None and found.first <= bounds.last):
+            return found
+        return bounds
+
+    def _report(self, origin: str) -> LogReport:
         heads = len(self._heads)
         self._at_boundary()
         for leaf in self._leaves():
@@ -127,8 +145,8 @@ class _Walk:
             self._suspect(f"the journal of {self._name} tells of {self._batch[1]} entries, there are {size}", size, size)
         elif self._journal_end != size:
             self._suspect(f"the journal of {self._name} ends at {self._journal_end}, there are {size} entries", self._journal_end, size - 1)
-        if self._later:
-            raise self._later
+        if found := self._convicted or self._later:
+            raise found
         return LogReport(origin, size, self._tree.root(), self._proved, heads)
 
     def _leaves(self) -> Iterator[bytes]:
@@ -173,7 +191,7 @@ class _Walk:
             root = self._tree.root()
             if self._heads.pop(0).root != root:
                 message = f"{self._name} was changed between the trusted heads of {self._proved} and {size} entries"
-                raise Tampered(message, self._proved, max(size - 1, 0))
+                self._convicted = self._convicted or Tampered(message, self._proved, max(size - 1, 0))
             self._proved = size
         if self._batch is not None and self._batch[1] <= size:
             first, told, edge, root = self._batch

@@ -18,3 +18,5 @@ class Tampered(Exception):
         super().__init__(message)
         self.first = first
         self.last = first if last is None else last
+        #: Log and epoch, such as `ca/1`, where one is concerned and known.
+        self.log = ""
