@@ -27,7 +27,8 @@ ARC = "1.3.6.1.4.1.32473.146409654"
 #: The otherName that carries the identity.
 IDENTITY = x509.ObjectIdentifier(f"{ARC}.1")
 
-#: Upper bound of commonName, organizationName and organizationalUnitName (RFC 5280 appendix A.1, ub-common-name …).
+#: Upper bound of commonName, organizationName and organizationalUnitName (RFC 5280 appendix A.1), in characters. Of
+#: commonName `cryptography` counts the octets, so that is its bound here.
 MAX_NAME = 64
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
@@ -85,7 +86,10 @@ class Subject:
         parts.append((NameOID.COMMON_NAME, self.common_name))
         if self.kind in IDENTIFIED:
             parts.append((NameOID.USER_ID, self.id))
-        return x509.Name([x509.NameAttribute(oid, _text(value)) for oid, value in parts])
+        checked = [(oid, _text(value)) for oid, value in parts]
+        if len(self.common_name.encode()) > MAX_NAME:
+            raise Malformed("name `{name}` has more than 64 octets in UTF-8, 21 Chinese characters; shorten it", name=self.common_name)
+        return x509.Name([x509.NameAttribute(oid, value) for oid, value in checked])
 
     def alternative_names(self) -> x509.SubjectAlternativeName | None:
         """The subjectAltName with hosts, mail and identity, or None where the name alone is enough.

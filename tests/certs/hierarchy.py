@@ -34,7 +34,7 @@ SUBJECTS = {
         id="portal",
         common_name="门户",
         organisation="甘肃省",
-        hosts=("portal.example.gov.cn", "localhost", "127.0.0.1", "::1"),
+        hosts=("portal.example.gov.cn", "127.0.0.1", "::1"),
     ),
     "application": Subject(kind=Kind.APPLICATION, id="oa", common_name="综合办公平台", organisation="甘肃省"),
     "device": Subject(kind=Kind.DEVICE, id="terminal-0042", common_name="终端 42", organisation="甘肃省"),
@@ -88,16 +88,14 @@ class House:
 
     def order(self, profile: str, **more) -> Order:
         urls = StatusUrls(ca=URLS.ca) if profile == "ocsp" else URLS
-        return Order(
-            **{
-                "subject": SUBJECTS[profile],
-                "public_key": self.key(profile).public_key(),
-                "serial": 1 << 158,
-                "not_before": NOW,
-                "urls": urls,
-            }
-            | more
-        )
+        usual = {
+            "subject": SUBJECTS[profile],
+            "public_key": self.key(profile).public_key(),
+            "serial": 1 << 158,
+            "not_before": NOW,
+            "urls": urls,
+        }
+        return Order(**usual | more)
 
     def issuer_of(self, profile: str) -> Issuer:
         if profile == "root":
