@@ -1,0 +1,128 @@
+"""What surrounds every page: who is signed in, where they may go, the language switch, and the header fields that fence it in."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import segno
+from flask import Flask, Response, request, url_for
+from flask.globals import request_ctx
+from flask_babel import lazy_gettext as _l
+from markupsafe import Markup
+
+from web import door
+from web.pages import language
+
+if TYPE_CHECKING:
+    from ops.node import Node
+
+#: No inline script or style, nothing from elsewhere, no frames. Bootstrap draws its arrows with `data:` pictures.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+#: Where each role works: endpoint, label, roles (none: everybody).
+PLACES = (
+    ("staff.home", _l("My certificates"), frozenset({"staff"})),
+    ("desk.queue", _l("Desk"), frozenset({"registrar"})),
+    ("trail.events", _l("Trail"), frozenset({"auditor"})),
+    ("offices.security", _l("Security"), frozenset({"security-admin"})),
+    ("offices.system", _l("System"), frozenset({"system-admin"})),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One entry of the main navigation."""
+
+    url: str
+    label: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What `base.html` needs besides the content."""
+
+    html_lang: str
+    other_language: str
+    other_html_lang: str
+    other_language_url: str
+    name: str
+    unit: str
+    places: tuple[Place, ...]
+    demo: bool
+    origin: str
+
+
+def register(app: Flask, node: Node) -> None:
+    """Give every template of `app` its frame, and every page its fences."""
+    app.context_processor(lambda: {"page": frame(node)})
+    app.after_request(fence)
+
+
+def frame(node: Node) -> Frame:
+    """The frame of the page that is being made."""
+    now = language.current()
+    other = "en" if now == "zh" else "zh"
+    person = door.caller().person
+    directory = node.world.current().directory
+    return Frame(
+        html_lang=language.LANGUAGES[now][0],
+        other_language=language.LANGUAGES[other][1],
+        other_html_lang=language.LANGUAGES[other][0],
+        other_language_url=_same_page(other),
+        name=language.named(person) if person else "",
+        unit=language.named(directory.units.get(person.unit)) if person else "",
+        places=places(),
+        demo=node.settings.demo,
+        origin=node.settings.web.https_url.rstrip("/"),
+    )
+
+
+def places() -> tuple[Place, ...]:
+    """Where the caller can act, in the order of the navigation."""
+    roles = set(door.caller().actor.roles)
+    here = (request.endpoint or "").partition(".")[0]
+    reachable = [(endpoint, label) for endpoint, label, needed in PLACES if needed & roles]
+    return tuple(Place(url_for(endpoint), str(label), current=_stands(endpoint, here)) for endpoint, label in reachable)
+
+
+def landing(roles: AbstractSet[str]) -> str:
+    """The endpoint where somebody with these roles begins: the most particular place they may enter."""
+    return next((endpoint for endpoint, _, needed in reversed(PLACES) if needed & roles), "staff.home")
+
+
+def _stands(endpoint: str, here: str) -> bool:
+    return endpoint.partition(".")[0] == here and (here != "offices" or endpoint == request.endpoint)
+
+
+def _same_page(wanted: str) -> str:
+    """The page in another language; the answer to a form that has no address of its own leads to the page above it."""
+    adapter = request_ctx.url_adapter
+    alone = adapter is not None and "GET" in adapter.allowed_methods(request.path)
+    path = request.path if alone else request.path.rpartition("/")[0] or "/"
+    return f"{path}?{urlencode({**request.args.to_dict(), 'lang': wanted})}"
+
+
+def fence(response: Response) -> Response:
+    """Header fields that keep a page to itself: nothing from elsewhere, no frames, no copies in caches."""
+    if response.mimetype != "text/html":
+        return response
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def qr(uri: str) -> Markup:
+    """`uri` as a QR code, an SVG element to stand in the page. Its squares are drawn by us; nothing of `uri` is text in it."""
+    code = segno.make(uri, error="m")
+    return Markup(code.svg_inline(scale=4, border=2, omitsize=True))  # noqa: S704 - made of numbers only

@@ -1,0 +1,247 @@
+"""What rows look like to people: plain values for the templates, in the reader's language. Decides nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from cryptography import x509
+from flask import url_for
+from flask_babel import format_number
+from flask_babel import gettext as _
+
+from authz.snapshot import CONFIRMED
+from ca.subjects import Facts, find_facts
+from certs.profiles import PROFILES
+from web import door
+from web.pages import language, words
+
+OPEN = frozenset({"submitted", "approved", "issuing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One step in the life of a request."""
+
+    at: dt.datetime
+    label: str
+    note: str = ""
+
+
+def unit(id: str) -> str:  # noqa: A002 - the standard's word
+    """Name of the unit with this id."""
+    return language.named(door.node().world.current().directory.units.get(id))
+
+
+def person(pseudonym: str) -> str:
+    """Name of the person whom rows call `pseudonym`, else the pseudonym."""
+    return language.named(door.node().world.current().directory.by_id.get(pseudonym)) or pseudonym
+
+
+def status(row: Any) -> words.Word:
+    """Valid, suspended, revoked or expired."""
+    standing = str(row.standing)
+    expired = standing == "valid" and row.not_after <= door.node().clock()
+    return words.mark(words.CERTIFICATE, "expired" if expired else standing)
+
+
+def can_end(row: Any) -> bool:
+    """Whether there is anything left to revoke."""
+    return str(row.standing) != "revoked" and bool(row.not_after > door.node().clock())
+
+
+def certificate(row: Any) -> SimpleNamespace:
+    """A certificate as its pages show it."""
+    revocation = row.revocation
+    return SimpleNamespace(
+        holder=row.common_name,
+        unit=unit(row.unit),
+        purpose=words.say(words.PROFILE, row.profile),
+        status=status(row),
+        validity=_("%(first)s to %(last)s", first=language.day(row.not_before), last=language.day(row.not_after)),
+        serial=row.serial,
+        authority=row.authority,
+        issued_at=row.issued_at,
+        not_after=row.not_after,
+        fingerprint=hashlib.sha256(row.der).hexdigest(),
+        revoked_at=revocation.at if revocation and str(row.standing) != "valid" else None,
+        reason=words.say(words.REASON, revocation.reason) if revocation else "",
+        request_id=row.request_id,
+    )
+
+
+def passes(rows: Iterable[Any]) -> list[SimpleNamespace]:
+    """Certificates, those still good first."""
+    return sorted(map(certificate, rows), key=lambda one: one.status.look != "good")
+
+
+def request(row: Any) -> SimpleNamespace:
+    """A request as its pages show it."""
+    return SimpleNamespace(
+        id=row.id,
+        holder=row.common_name,
+        unit=unit(row.unit),
+        purpose=words.say(words.PROFILE, row.profile),
+        submitted_at=row.submitted_at,
+        waiting=door.node().clock() - row.submitted_at,
+        state=words.mark(words.REQUEST, row.state),
+        stored_state=row.state,
+        open=row.state in OPEN,
+        reasons=[words.say(words.REASON, reason) for reason in row.reasons.split()],
+        key_id=row.spki_sha256,
+        life=life(row),
+    )
+
+
+def life(row: Any) -> list[Moment]:
+    """What happened to a request, in order."""
+    said = {"approve": _("Approved by %(name)s"), "refuse": _("Refused by %(name)s")}
+    moments = [Moment(row.submitted_at, _("Asked"))]
+    moments += [Moment(one.at, said[one.word].replace("%(name)s", person(one.approver)), one.comment) for one in row.approvals]
+    if row.certificate:
+        moments.append(Moment(row.certificate.issued_at, _("Issued")))
+    return moments
+
+
+def comparison(row: Any) -> list[SimpleNamespace]:
+    """Each fact as it was when asked, beside what the directory says now."""
+    asked, now = Facts.decode(row.facts), find_facts(door.node().world.current(), row.subject)
+    labels: Mapping[str, str] = {
+        "common_name": _("Name"),
+        "unit_names": _("Unit"),
+        "mail": _("E-mail"),
+        "names": _("Addresses"),
+        "organisation": _("Organisation"),
+    }
+    rows = [(label, _text(asked, field), _text(now, field)) for field, label in labels.items()]
+    return [SimpleNamespace(label=label, asked=old, now=new, same=old == new) for label, old, new in rows if old or new]
+
+
+def _text(facts: Facts | None, field: str) -> str:
+    if facts is None:
+        return _("no longer there")
+    value = getattr(facts, field)
+    return value if isinstance(value, str) else " / ".join(map(str, value))
+
+
+def offered(facts: Facts, profile: str) -> SimpleNamespace:
+    """What a certificate of `profile` would say of the person."""
+    lifetime = language.ago(PROFILES[profile].lifetime)
+    return SimpleNamespace(name=facts.common_name, unit=" / ".join(facts.unit_names), mail=facts.mail, lifetime=lifetime)
+
+
+def handed(person: Any, code: str) -> SimpleNamespace:
+    """A code that was just made, as the registrar reads it."""
+    until = door.node().clock() + door.node().settings.authz.enrolment_code_lifetime
+    return SimpleNamespace(name=language.named(person), unit=unit(person.unit), code=code, until=until)
+
+
+def entry(row: Any, proof: str = "") -> SimpleNamespace:
+    """An entry of the trail as its pages show it."""
+    body = row.body
+    actor = body.get("actor", {})
+    at = {"log": row.log, "epoch": row.epoch, "idx": row.idx}
+    return SimpleNamespace(
+        at=row.at,
+        url=url_for("trail.event", **at),
+        proof_url=url_for("trail.proof", **at),
+        kind=words.kind(row.kind, body.get("code", "")),
+        code=body.get("code", ""),
+        place=f"{row.place} · {row.idx}",
+        actor=":".join(filter(None, (actor.get("kind", ""), actor.get("id", "")))),
+        authentication=words.say(words.AUTHENTICATION, actor.get("auth", "none")),
+        roles=", ".join(str(words.say(words.ROLE, role)) for role in actor.get("roles", ())) or "–",
+        object=body.get("object", ""),
+        outcome=words.mark(words.OUTCOME, body.get("outcome", "")),
+        reason=words.say(words.REASON, body.get("reason", "")),
+        rule=body.get("rule", ""),
+        request_id=body.get("request_id", ""),
+        leaf=row.leaf,
+        body=row.raw.decode(),
+        proof=proof,
+    )
+
+
+def head(log: Any) -> SimpleNamespace:
+    """A log's name and size."""
+    return SimpleNamespace(origin=log.origin, size=format_number(log.head().size))
+
+
+def verdict(log: Any) -> SimpleNamespace:
+    """What checking a log has found."""
+    word = words.Word(_("Broken"), "bad") if log.problem else words.Word(_("Whole"), "good")
+    return SimpleNamespace(origin=log.origin, size=format_number(log.size), root=log.root, key=log.key, problem=log.problem, verdict=word)
+
+
+def holdings(snapshot: Any, caller: Any) -> list[SimpleNamespace]:
+    """Every holding of a role that must be confirmed, those that wait first."""
+    rows = []
+    for uuid, held in snapshot.directory.holdings.items():
+        person = snapshot.directory.people[uuid]
+        counting, unconfirmed = snapshot.roles(uuid), snapshot.unconfirmed(uuid)
+        for holding in sorted(held):
+            if holding not in unconfirmed and holding.role not in CONFIRMED:
+                continue
+            word = _standing(holding, counting, unconfirmed)
+            mine = caller.person is not None and caller.person.uuid == uuid
+            confirmable = holding in unconfirmed and not mine and "security-admin" in caller.actor.roles
+            rows.append(_holding(person, holding, word, confirmable=confirmable))
+    return sorted(rows, key=lambda row: (row.state.look == "good", row.stored_role, row.name))
+
+
+def _standing(holding: Any, counting: Any, unconfirmed: Any) -> words.Word:
+    if holding in counting:
+        return words.Word(_("Confirmed"), "good")
+    return words.Word(_("Not confirmed"), "wait") if holding in unconfirmed else words.Word(_("Does not count"), "bad")
+
+
+def _holding(person: Any, holding: Any, word: words.Word, *, confirmable: bool) -> SimpleNamespace:
+    return SimpleNamespace(
+        name=language.named(person),
+        role=words.say(words.ROLE, holding.role),
+        stored_role=holding.role,
+        unit=unit(holding.unit),
+        state=word,
+        person_id=person.uuid,
+        unit_id=holding.unit,
+        confirmable=confirmable,
+    )
+
+
+def authority(row: Any, last: Any) -> SimpleNamespace:
+    """An authority and how fresh its revocation list is."""
+    certificate_ = x509.load_der_x509_certificate(row.cert)
+    late = last is not None and last.next_update <= door.node().clock()
+    word = (
+        words.Word(_("Stopped"), "bad")
+        if row.stopped
+        else words.Word(_("List overdue"), "bad")
+        if late
+        else words.Word(_("Working"), "good")
+    )
+    return SimpleNamespace(
+        id=row.id,
+        name=row.name,
+        not_after=certificate_.not_valid_after_utc,
+        list_number=last.number if last else None,
+        next_update=last.next_update if last else None,
+        state=word,
+    )
+
+
+def tiles(node: Any) -> list[SimpleNamespace]:
+    """The figures on top of the system page."""
+    snapshot = node.world.current()
+    fresh = words.Word(_("Fresh"), "good") if snapshot.freshness == 0 else words.Word(_("Too old"), "bad")
+    closed = words.Word(_("Cannot be written"), "bad") if node.trail.closed else words.Word(_("Writable"), "good")
+    counted = words.Word(_("In force"), "good")
+    return [
+        SimpleNamespace(label=_("Directory read"), figure=_("%(seconds)s s ago", seconds=round(node.world.directory_age)), state=fresh),
+        SimpleNamespace(label=_("Persons"), figure=format_number(len(snapshot.directory.people)), state=counted),
+        SimpleNamespace(label=_("Applications"), figure=format_number(len(snapshot.applications)), state=counted),
+        SimpleNamespace(label=_("Trail"), figure=_("2 logs"), state=closed),
+    ]

@@ -1,0 +1,158 @@
+"""How stored words (states, roles, reasons, profiles) are said to people. An unknown one is shown as it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask_babel import lazy_gettext as _l
+
+from audit.event import Kind
+from web.pages import language
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is read, and how it looks: `good`, `wait`, `bad`, `idle` or plain."""
+
+    label: Any
+    look: str = ""
+
+
+REQUEST: Mapping[str, Word] = {
+    "submitted": Word(_l("Waiting for a registrar"), "wait"),
+    "approved": Word(_l("Approved"), "wait"),
+    "issuing": Word(_l("Being signed"), "wait"),
+    "issued": Word(_l("Issued"), "good"),
+    "refused": Word(_l("Refused"), "bad"),
+    "returned": Word(_l("Returned"), "bad"),
+    "failed": Word(_l("Failed"), "bad"),
+}
+
+CERTIFICATE: Mapping[str, Word] = {
+    "valid": Word(_l("Valid"), "good"),
+    "suspended": Word(_l("Suspended"), "wait"),
+    "revoked": Word(_l("Revoked"), "bad"),
+    "expired": Word(_l("Expired"), "idle"),
+}
+
+OUTCOME: Mapping[str, Word] = {
+    "ok": Word(_l("Done"), "good"),
+    "allow": Word(_l("Allowed"), "good"),
+    "deny": Word(_l("Denied"), "bad"),
+    "fail": Word(_l("Failed"), "bad"),
+    "error": Word(_l("Error"), "bad"),
+    "void": Word(_l("Void"), "idle"),
+}
+
+ROLE: Mapping[str, Any] = {
+    "staff": _l("Staff"),
+    "registrar": _l("Registrar"),
+    "system-admin": _l("System administrator"),
+    "security-admin": _l("Security administrator"),
+    "auditor": _l("Auditor"),
+    "app-owner": _l("Application owner"),
+}
+
+PROFILE: Mapping[str, Any] = {
+    "staff-sign": _l("Staff signature and login"),
+    "server": _l("Server"),
+    "application": _l("Application"),
+    "device": _l("Device"),
+    "root": _l("Root authority"),
+    "issuing": _l("Issuing authority"),
+    "ocsp": _l("Status responder"),
+}
+
+AUTHENTICATION: Mapping[str, Any] = {
+    "cert": _l("client certificate"),
+    "password+totp": _l("password and one-time code"),
+    "password+recovery": _l("password and recovery code"),
+    "api-key": _l("API key"),
+    "local": _l("inside Yumen"),
+    "none": _l("not at all"),
+}
+
+#: Reasons of a revocation that a person may give (RFC 5280 section 5.3.1), the holder's first.
+REVOCATION: Mapping[str, Any] = {
+    "superseded": _l("I have a newer certificate"),
+    "keyCompromise": _l("Key or password may be known to others"),
+    "cessationOfOperation": _l("No longer needed"),
+    "affiliationChanged": _l("Moved to another unit"),
+    "privilegeWithdrawn": _l("Right withdrawn"),
+    "unspecified": _l("Another reason"),
+}
+
+#: Why something was refused or ended, as the trail and the rows store it.
+REASON: Mapping[str, Any] = {
+    "allowed": _l("allowed"),
+    "refused": _l("refused by a registrar"),
+    "wrong-role": _l("none of the roles allows it"),
+    "unconfirmed": _l("the role has not been confirmed"),
+    "conflict": _l("administrator roles exclude each other"),
+    "role-conflict": _l("administrator roles exclude each other"),
+    "own-request": _l("nobody decides on what is their own"),
+    "out-of-scope": _l("outside the scope of the role"),
+    "not-owner": _l("it belongs to somebody else"),
+    "inactive": _l("the account has ended"),
+    "blocked": _l("the account is blocked"),
+    "demo-only": _l("only in a demonstration"),
+    "stale": _l("the directory has not been read for too long"),
+    "wrong-kind": _l("not for this kind of caller"),
+    "name-changed": _l("the name in the directory changed after the request"),
+    "unit-changed": _l("the unit in the directory changed after the request"),
+    "owner-changed": _l("the owner changed after the request"),
+    "subject-inactive": _l("the person or asset is no longer active"),
+    "drops-too-much": _l("too many roles would be lost at once"),
+    "bad-password": _l("wrong password"),
+    "bad-code": _l("wrong one-time code"),
+    "code-used": _l("one-time code used before"),
+    "unknown": _l("unknown"),
+    "throttled": _l("too many attempts"),
+    "expired": _l("expired"),
+    "revoked": _l("revoked"),
+    "suspended": _l("suspended"),
+    "malformed": _l("the input could not be read"),
+    "unauthenticated": _l("not signed in"),
+    "denied": _l("refused"),
+    "not-found": _l("not there"),
+    "keyCompromise": _l("key compromised"),
+    "superseded": _l("replaced by a newer certificate"),
+    "cessationOfOperation": _l("no longer needed"),
+    "affiliationChanged": _l("moved to another unit"),
+    "privilegeWithdrawn": _l("right withdrawn"),
+    "certificateHold": _l("suspended for now"),
+    "unspecified": _l("no reason given"),
+}
+
+#: What went wrong, as a heading, by the code of the error.
+PROBLEM: Mapping[str, Any] = {
+    "internal": _l("Something went wrong inside"),
+    "malformed": _l("That cannot be read"),
+    "unauthenticated": _l("Please sign in"),
+    "denied": _l("Not allowed"),
+    "not-found": _l("Not here"),
+    "conflict": _l("Not possible any more"),
+    "too-large": _l("Too large"),
+    "rate-limited": _l("Too many attempts"),
+    "code-used": _l("This code was used before"),
+    "unavailable": _l("Not possible at the moment"),
+}
+
+
+def say(words: Mapping[str, Any], stored: str) -> Any:
+    """The word for `stored`, or `stored` itself."""
+    return words.get(stored, stored)
+
+
+def mark(words: Mapping[str, Word], stored: str) -> Word:
+    """The word and look for `stored`, or `stored` itself without a look."""
+    return words.get(stored, Word(stored))
+
+
+def kind(found: Kind | None, code: str) -> str:
+    """What the event catalogue calls a kind of event; its code when this program does not know it yet."""
+    if found is None:
+        return code
+    return found.value.zh if language.current() == "zh" else found.value.en
