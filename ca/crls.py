@@ -31,8 +31,9 @@ from core.errors import Unavailable
 
 _log = get_logger()
 
-#: A list that the gate held back is tried again after this long: it will not get better by itself.
-_AFTER_REFUSAL = dt.timedelta(minutes=1)
+#: A list that the gate held back is tried again after this long, since it will not get better by itself; after failed
+#: signatures the waits grow up to it.
+LONGEST_WAIT = dt.timedelta(seconds=45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,7 @@ def latest(session: Session, authority: str) -> RevocationList | None:
 def due(session: Session, authority: str, now: dt.datetime) -> str:
     """Why a new list must be made now: `first`, `revoked` or `half-life`; empty when none is due."""
     last = latest(session, authority)
-    held_back = session.scalar(
-        select(func.max(RevocationList.this_update)).where(
-            RevocationList.authority == authority,
-            RevocationList.state == ListState.REFUSED,
-            RevocationList.number > (last.number if last else 0),
-        )
-    )
-    if held_back is not None and now - held_back.replace(tzinfo=dt.UTC) < _AFTER_REFUSAL:
+    if _must_wait(session, authority, last.number if last else 0, now):
         return ""
     if last is None:
         return "first"
@@ -75,6 +69,17 @@ def due(session: Session, authority: str, now: dt.datetime) -> str:
     if newest > last.revision:
         return "revoked"
     return "half-life" if now >= last.this_update + (last.next_update - last.this_update) / 2 else ""
+
+
+def _must_wait(session: Session, authority: str, published: int, now: dt.datetime) -> bool:
+    """Whether lists after the published one failed so lately or so often that the next attempt must wait."""
+    newer = (RevocationList.authority == authority, RevocationList.number > published)
+    failed = list(session.scalars(select(RevocationList).where(*newer).order_by(RevocationList.number)))
+    if not failed:
+        return False
+    refused = failed[-1].state == ListState.REFUSED
+    wait = LONGEST_WAIT if refused else min(dt.timedelta(seconds=2 ** min(len(failed), 10) - 2), LONGEST_WAIT)
+    return now < failed[-1].this_update + wait
 
 
 def publish(works: Works, authority: str, *, permit: Permit) -> bool:
@@ -99,6 +104,9 @@ def publish(works: Works, authority: str, *, permit: Permit) -> bool:
         with recording(works.trail) as tx:
             tx.db.get_one(Authority, authority, with_for_update=True).stopped = str(error)
             tx.record(Event.under(permit, Kind.CERT_MISSIGNED, f"ca:{authority}", outcome="error", details={"problem": str(error)}))
+        return False
+    except Exception as error:  # noqa: BLE001 - a signer's trouble is not the other authorities'; what was announced is swept
+        _log.error("signer failed", authority=authority, reason=repr(error))
         return False
     with works.database.reading() as session:
         problems = _gate(session, planned, der)

@@ -61,8 +61,8 @@ def issue(works: Works, orders: Sequence[Order], *, root: Issuer | None = None) 
             except Missigned as error:
                 stopped.add(made.issuer.id)
                 stop(works, made.issuer, str(error), made.order)
-            except Exception:  # noqa: BLE001 - one signer's trouble is not the others'; the intent stays open and is swept
-                _log.exception("signer failed", authority=made.issuer.id, serial=f"{made.serial:x}")
+            except Exception as error:  # noqa: BLE001 - one signer's trouble is not the others'; the intent is swept
+                _log.error("signer failed", authority=made.issuer.id, serial=f"{made.serial:x}", reason=repr(error))
                 stopped.add(made.issuer.id)
     if not signed:
         return []

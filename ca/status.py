@@ -130,8 +130,8 @@ class Responder:
             return _cacheable(kept, now)
         try:
             return self._fresh(desk, request, now)
-        except (SQLAlchemyError, Error):
-            _log.exception("no OCSP answer could be made", authority=authority)
+        except (SQLAlchemyError, Error) as error:
+            _log.error("no OCSP answer could be made", authority=authority, reason=repr(error))
             return Answer(ocsp.TRY_LATER, 0, cacheable=False)
 
     def crl(self, authority: str) -> bytes | None:
@@ -200,8 +200,8 @@ class Responder:
             try:
                 self.poll()
                 self.count()
-            except Exception:  # noqa: BLE001 - the thread must live: without polls every answer is `tryLater`
-                _log.exception("status cannot read the database")
+            except Exception as error:  # noqa: BLE001 - the thread must live: without polls every answer is `tryLater`
+                _log.error("status cannot read the database", reason=repr(error))
 
     def _is_stale(self) -> bool:
         return self._polled is None or self._monotonic() - self._polled > STALE.total_seconds()

@@ -53,6 +53,7 @@ def lives(template: Path, scratch: Path, act: str, stride: int = 1) -> Iterator[
 def settle(town: Town) -> None:
     """Let the survivor work until the dead one's lease is judged and everything is done."""
     worker = town.worker()
+    town.clock.advance(seconds=2)  # a list made now must not have the dead one's bytes by chance
     worker.step()
     town.clock.advance(seconds=16)
     for _ in range(3):

@@ -34,6 +34,7 @@ from authz.snapshot import Asset, Snapshot
 from ca import ceremony, certificates, registration, revocation
 from ca.keys import SoftSigner
 from ca.registration import Draft
+from ca.status import Responder
 from ca.subjects import facts
 from ca.tables import Certificate, Request
 from ca.worker import Worker
@@ -183,13 +184,19 @@ class Town:
             signers=self.signers,
             snapshot=self.current,
             permits=lambda action, ref: self.service("issuance", action, ref),
-            http_url="http://localhost:8080",
+            http_url="http://127.0.0.1:8080",
             settings=self.settings,
             monotonic=self.clock.monotonic,
         )
 
     def worker(self) -> Worker:
         return Worker(self.works)
+
+    def responder(self) -> Responder:
+        """A responder that has looked at the database once."""
+        made = Responder(self.trail, self.signers, self.settings, self.clock.monotonic)
+        made.poll()
+        return made
 
     def service(self, name: str, action: Action, ref: str, unit: str = "") -> Permit:
         return service_permit(self, self.trail, name, action, Target(ref, unit))
@@ -290,7 +297,7 @@ def open_town(folder: Path, *, node: str = "a", boundary: Boundary = nothing, cl
     county = by_uid["zhangsan"].unit
     owner = by_uid["fenger"].uuid
     assets = [
-        Asset("server:portal", "server", "portal", "Portal", owner, county, ("localhost", "127.0.0.1"), True),
+        Asset("server:portal", "server", "portal", "Portal", owner, county, ("portal.jiangzhou.example", "127.0.0.1"), True),
         Asset("application:oa", "application", "oa", "OA", owner, county, (), True),
     ]
     snapshot = Snapshot(
