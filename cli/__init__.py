@@ -1,0 +1,1 @@
+"""The `yumen` command."""

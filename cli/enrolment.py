@@ -61,7 +61,11 @@ def _session(server: Server, uid: str | None) -> session.Session:
     path = session.session_file(os.environ)
     try:
         kept = session.load(path)
-        good = kept.server.url == server.url and uid in {None, kept.uid} and dt.datetime.fromisoformat(kept.expires_at) > dt.datetime.now(dt.UTC)
+        good = (
+            kept.server.url == server.url
+            and uid in {None, kept.uid}
+            and dt.datetime.fromisoformat(kept.expires_at) > dt.datetime.now(dt.UTC)
+        )
     except (Unauthenticated, ValueError):
         good = False
     if good and _alive(kept):

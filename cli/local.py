@@ -39,7 +39,9 @@ def _home() -> Path:
 
 
 @click.command(cls=Command, example="yumen init --demo")
-@click.option("--demo", is_flag=True, help="Make a demonstration: a small province, keys, accounts, two applications; loopback only, for ever.")
+@click.option(
+    "--demo", is_flag=True, help="Make a demonstration: a small province, keys, accounts, two applications; loopback only, for ever."
+)
 @json_option
 def init(*, demo: bool, as_json: bool) -> None:
     """Make a home in $YUMEN_HOME (default ./var). Can be run again after an interruption.
@@ -126,9 +128,18 @@ def ceremony(file: Path, *, as_json: bool) -> None:
 
 @click.command(cls=Command, example="yumen audit verify https://localhost:8443 --trust saved.note --key ca.vkey")
 @click.argument("source")
-@click.option("--trust", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True, help="A checkpoint that you saved earlier; repeatable.")
-@click.option("--key", multiple=True, required=True, help="A log's verifier key, or a file of them, got from somewhere else than SOURCE; repeatable.")
-@click.option("--log", "log_name", type=click.Choice(["ca", "access"]), default="ca", show_default=True, help="Which log of the service at SOURCE.")
+@click.option(
+    "--trust",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A checkpoint that you saved earlier; repeatable.",
+)
+@click.option(
+    "--key", multiple=True, required=True, help="A log's verifier key, or a file of them, got from somewhere else than SOURCE; repeatable."
+)
+@click.option(
+    "--log", "log_name", type=click.Choice(["ca", "access"]), default="ca", show_default=True, help="Which log of the service at SOURCE."
+)
 @json_option
 def verify(source: str, trust: tuple[Path, ...], key: tuple[str, ...], log_name: str, *, as_json: bool) -> None:
     """Verify the trail. SOURCE is the https address of a service where you are logged in as an auditor, or a file.

@@ -33,8 +33,16 @@ def server_options(function: F) -> F:
     for option in (
         click.option("--key", type=path, help="Its private key, PEM (default: in the --cert file)."),
         click.option("--cert", type=path, help="Your client certificate, PEM, leaf first: logs in without password."),
-        click.option("--ca-file", type=path, default=_default_ca_file, show_default="$YUMEN_CA_FILE, ~/.config/yumen/root.pem, or $YUMEN_HOME/root.pem", help="The root to trust, PEM."),
-        click.option("--url", "--server", default="https://localhost:8443", show_default=True, envvar="YUMEN_URL", help="Address of the service."),
+        click.option(
+            "--ca-file",
+            type=path,
+            default=_default_ca_file,
+            show_default="$YUMEN_CA_FILE, ~/.config/yumen/root.pem, or $YUMEN_HOME/root.pem",
+            help="The root to trust, PEM.",
+        ),
+        click.option(
+            "--url", "--server", default="https://localhost:8443", show_default=True, envvar="YUMEN_URL", help="Address of the service."
+        ),
     ):
         run = option(run)
     return run  # type: ignore[return-value]

@@ -60,7 +60,9 @@ def fail(error: Error | BadSettings, *, as_json: bool) -> None:
     """Say what went wrong and leave with exit code 1."""
     code = error.code if isinstance(error, Error) else "settings"
     if as_json:
-        facts = {key: value for key, value in getattr(error, "facts", {}).items() if isinstance(value, str | int | bool | list | dict | None)}
+        facts = {
+            key: value for key, value in getattr(error, "facts", {}).items() if isinstance(value, str | int | bool | list | dict | None)
+        }
         click.echo(json.dumps({**facts, "code": code, "detail": str(error)}, ensure_ascii=False))
     else:
         click.echo(f"{code}: {error}", err=True)

@@ -92,7 +92,9 @@ def request_submit(api: Api, csr: Any, profile: str, asset: str | None, *, as_js
 @as_person
 def request_list(api: Api, state: str | None, after: str | None, *, as_json: bool) -> None:
     """List the requests that you may see: your own, and those of your unit when you are a registrar."""
-    _page(api.get("/api/v1/requests", state=state, after=after), ["id", "state", "profile", "name", "submitted_at", "serial"], as_json=as_json)
+    _page(
+        api.get("/api/v1/requests", state=state, after=after), ["id", "state", "profile", "name", "submitted_at", "serial"], as_json=as_json
+    )
 
 
 @request.command("show", example="yumen request show 42")
@@ -269,7 +271,13 @@ def export(api: Api, query: str, out: Path, *, as_json: bool) -> None:
 @click.command(cls=Command, example="yumen enroll --uid zhangsan --out zhangsan.p12")
 @server_options
 @click.option("--uid", help="Your user name; asked for when missing.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="yumen.p12", show_default=True, help="The PKCS#12 file to write (mode 0600).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="yumen.p12",
+    show_default=True,
+    help="The PKCS#12 file to write (mode 0600).",
+)
 @click.option("--profile", default="staff-sign", show_default=True, help="What kind of certificate.")
 @click.option("--patience", type=click.IntRange(0), default=0, help="Seconds to wait for the registrar before coming back later.")
 @json_option

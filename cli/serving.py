@@ -27,7 +27,9 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
         try:
             servers.start()
         except OSError as error:
-            raise Unavailable("an address cannot be had: {reason}; end the other service, or set web.https and web.http", reason=error) from error
+            raise Unavailable(
+                "an address cannot be had: {reason}; end the other service, or set web.https and web.http", reason=error
+            ) from error
         try:
             yield service.addresses(settings)
         finally:

@@ -1,0 +1,1 @@
+"""Keeping it alive: homes, nodes, the worker, the demonstration."""

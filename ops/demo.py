@@ -80,8 +80,7 @@ def refresh_accounts(settings: Settings) -> None:
     path = homes.accounts_file(settings.home)
     told = json.loads(path.read_bytes())
     now = told | _addresses(settings)
-    for application in now["applications"]:
-        application |= _files(settings.home, application["id"])
+    now["applications"] = [application | _files(settings.home, application["id"]) for application in told["applications"]]
     if now != told:
         write_durably(path, _json(now))
 
@@ -100,8 +99,8 @@ def _fill(node: Node, accounts: list[Account], tell: init.Say) -> None:
     tell("certificate of the portal")
     names = sorted({"localhost", "127.0.0.1", "::1", str(urlsplit(settings.web.https_url).hostname)})
     owners = {account.roles[0]: account for account in reversed(accounts)}
-    province_unit, county = owners["app-owner"].unit, owners["staff"].unit
-    demo_data.register_asset(node, PORTAL, "Yumen", names, unit=province_unit)
+    places = demo_data.Places(province=owners["app-owner"].unit, county=owners["staff"].unit)
+    demo_data.register_asset(node, PORTAL, "Yumen", names, unit=places.province)
     first_certificate(node, PORTAL, "server", SealedKey(node.web_vault, "tls/server").load(), permit=admitted)
     renew_listener(node)
     tell("one-time codes")
@@ -109,10 +108,10 @@ def _fill(node: Node, accounts: list[Account], tell: init.Say) -> None:
     applications = []
     for each in demo_data.APPLICATIONS:
         tell(f"application {each.id}")
-        demo_data.register_application(node, each, unit=province_unit, owner=owners["app-owner"].uuid)
+        demo_data.register_application(node, each, places, owner=owners["app-owner"].uuid)
         applications.append(_application(node, each.id, admitted))
     ref, name, hosts = demo_data.COUNTY_SERVER
-    demo_data.register_asset(node, ref, name, hosts, unit=county, owner=owners["staff"].uuid)
+    demo_data.register_asset(node, ref, name, hosts, unit=places.county, owner=owners["staff"].uuid)
     assert node.publisher is not None
     node.publisher.publish()
     write_durably(homes.accounts_file(settings.home), _json({**_addresses(settings), "accounts": told, "applications": applications}))
@@ -193,7 +192,9 @@ def _settings_text(settings: Settings) -> str:
 
 def _must_be_demo(settings: Settings) -> None:
     if not settings.demo:
-        raise Conflict("`{home}` is a production home and never becomes a demonstration; name another one in YUMEN_HOME", home=settings.home)
+        raise Conflict(
+            "`{home}` is a production home and never becomes a demonstration; name another one in YUMEN_HOME", home=settings.home
+        )
 
 
 def _write_once(path: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ Every function looks first at what is there, so that all of it can be run again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
@@ -28,8 +28,8 @@ class Wanted:
     types: tuple[str, ...]
     #: Action, type, role.
     grants: tuple[tuple[str, str, str], ...]
-    #: Resources by type and id, told beforehand.
-    resources: tuple[tuple[str, str], ...] = field(default=())
+    #: Resources told beforehand: type, id, and whose they are (`county` or `province`).
+    resources: tuple[tuple[str, str, str], ...]
 
 
 APPLICATIONS = (
@@ -44,14 +44,14 @@ APPLICATIONS = (
             ("approve", "document", "registrar"),
             ("read", "document", "auditor"),
         ),
-        (("document", "plan-2026"), ("document", "budget-2026")),
+        (("document", "plan-2026", "county"), ("document", "budget-2026", "province")),
     ),
     Wanted(
         "hr",
         "人事系统",
         ("record",),
         (("read", "record", "staff"), ("change", "record", "registrar"), ("read", "record", "auditor")),
-        (("record", "roster"),),
+        (("record", "roster", "county"),),
     ),
 )
 
@@ -59,8 +59,17 @@ APPLICATIONS = (
 COUNTY_SERVER = ("server:files", "清河县文件服务器", ("files.qinghe.example",))
 
 
-def register_application(node: Node, wanted: Wanted, *, unit: str, owner: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """entryUUIDs of the units of the demonstration that things belong to."""
+
+    province: str
+    county: str
+
+
+def register_application(node: Node, wanted: Wanted, places: Places, *, owner: str) -> None:
     """Register the application with its grants and resources; what is there stays."""
+    unit = places.province
     permit = _permit(node, Action.APPLICATION_REGISTER, f"app:{wanted.id}", unit)
     registration = Registration(
         id=wanted.id,
@@ -78,8 +87,8 @@ def register_application(node: Node, wanted: Wanted, *, unit: str, owner: str) -
         for action, type_, role in wanted.grants:
             if (action, type_, role) not in known:
                 applications.add_grant(tx, Draft(application=wanted.id, action=action, type=type_, role=role), permit=grants)
-        for type_, id_ in wanted.resources:
-            applications.put_resource(tx, wanted.id, {"type": type_, "id": id_, "unit": unit}, permit=grants)
+        for type_, id_, whose in wanted.resources:
+            applications.put_resource(tx, wanted.id, {"type": type_, "id": id_, "unit": getattr(places, whose)}, permit=grants)
     node.world.refresh()
 
 

@@ -24,10 +24,10 @@ from authz.decide import Target, service_permit
 from authz.ldif import LdifDirectory
 from authz.world import World
 from ca import certificates
-from certs.chain import Trust
 from ca.keys import SealedSigners
 from ca.status import Responder
 from ca.works import Works
+from certs.chain import Trust
 from core.clock import Clock, system
 from core.database import Database, Model, open_sqlite
 from core.errors import NotFound, Unavailable
@@ -35,7 +35,6 @@ from core.seal import Vault
 from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
-
 
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
@@ -114,7 +113,9 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     _must_keep_its_mode(database, settings)
     trail = open_trail(database, clock, Writer.fresh(name), privacy_key(vault), settings.audit)
     stack.callback(trail.close)
-    world = World(trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database))
+    world = World(
+        trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database)
+    )
     world.refresh()
     world.start()
     stack.callback(world.close)
@@ -142,7 +143,9 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
 
 def open_database(settings: Settings) -> Database:
     """The database of the home with today's schema."""
-    database = open_sqlite(homes.database_file(settings.home))
+    path = homes.database_file(settings.home)
+    path.touch(mode=0o600)  # SQLite would let others read it, and gives its journal the same rights
+    database = open_sqlite(path)
     migrations.upgrade(database.engine)
     Model.metadata.create_all(database.engine)  # TEMPORARY until the first migration exists
     return database
@@ -198,4 +201,11 @@ def _works(trail: Trail, world: World, keys: Vault, settings: Settings) -> Works
     def permits(action: Action, resource: str) -> Permit:
         return service_permit(world, trail, "issuance", action, Target(resource))
 
-    return Works(trail=trail, signers=SealedSigners(keys), snapshot=world.current, permits=permits, http_url=settings.web.http_url, settings=settings.ca)
+    return Works(
+        trail=trail,
+        signers=SealedSigners(keys),
+        snapshot=world.current,
+        permits=permits,
+        http_url=settings.web.http_url,
+        settings=settings.ca,
+    )

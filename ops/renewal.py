@@ -22,6 +22,7 @@ from ops.node import Node
 
 PORTAL = "server:portal"
 
+
 def renew_listener(node: Node) -> bool:
     """Put the newest certificate of the listener in place, and ask for the next one when a third of its life is left.
 

@@ -44,7 +44,9 @@ def look(settings: Settings) -> Look:
         raise Unavailable("`{home}` has no database yet; run `yumen init`", home=settings.home)
     database, now = open_sqlite(path), system()
     try:
-        problems = [] if migrations.is_current(database.engine) else ["the schema is of another version; start the service once with this one"]
+        problems = (
+            [] if migrations.is_current(database.engine) else ["the schema is of another version; start the service once with this one"]
+        )
         with database.reading() as session:
             facts = _facts(settings, session, now, problems)
     finally:

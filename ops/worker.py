@@ -83,6 +83,6 @@ def _attempt(job: _Job) -> None:
         job.do()
     except Missigned:
         log.critical("signed bytes are not the linted bytes; the authority is stopped", exc_info=True)
-    except Exception:  # noqa: BLE001 - one job's failure must not stop revocation lists and checkpoints
-        log.error("job failed", job=job.name, exc_info=True)
+    except Exception:  # one job's failure must not stop revocation lists and checkpoints
+        log.exception("job failed", job=job.name)
     job.due = time.monotonic() + job.every_seconds

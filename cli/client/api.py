@@ -90,7 +90,9 @@ class Api:
         try:
             answer = self._http.request(method, path, json=body, params=params, headers={"Accept": accept})
         except httpx.HTTPError as error:
-            raise Unavailable("no answer from `{url}`: {reason}", url=str(self._http.base_url), reason=str(error) or type(error).__name__) from error
+            raise Unavailable(
+                "no answer from `{url}`: {reason}", url=str(self._http.base_url), reason=str(error) or type(error).__name__
+            ) from error
         if answer.status_code >= 300:
             raise _error(answer)
         return answer
@@ -101,7 +103,9 @@ class Api:
         try:
             return answer.json()
         except ValueError as error:
-            raise Unavailable("the server answered with something else than JSON; is `{url}` a Yumen?", url=str(self._http.base_url)) from error
+            raise Unavailable(
+                "the server answered with something else than JSON; is `{url}` a Yumen?", url=str(self._http.base_url)
+            ) from error
 
 
 def _context(server: Server) -> ssl.SSLContext:
@@ -111,7 +115,9 @@ def _context(server: Server) -> ssl.SSLContext:
         if server.cert_file:
             context.load_cert_chain(str(server.cert_file), str(server.key_file) if server.key_file else None)
     except OSError as error:
-        raise Unavailable("the certificate files cannot be read: {reason}; name them with --ca-file, --cert and --key", reason=str(error)) from error
+        raise Unavailable(
+            "the certificate files cannot be read: {reason}; name them with --ca-file, --cert and --key", reason=str(error)
+        ) from error
     return context
 
 
@@ -129,7 +135,9 @@ def _error(answer: httpx.Response) -> Error:
         problem = {}
     problem = problem if isinstance(problem, dict) else {}
     detail = str(problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}")
-    kind = _codes().get(str(problem.get("code")), Malformed if answer.status_code == 400 else Unavailable if answer.status_code >= 500 else Error)
+    kind = _codes().get(
+        str(problem.get("code")), Malformed if answer.status_code == 400 else Unavailable if answer.status_code >= 500 else Error
+    )
     if issubclass(kind, RateLimited):
         wait = answer.headers.get("retry-after", "")
         kind = kind if kind is CodeUsed else RateLimited

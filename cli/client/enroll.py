@@ -79,7 +79,12 @@ def wait(api: Api, waiting: Waiting, *, until: float, tell: Callable[[str], None
         if request["state"] == "issued":
             return str(request["serial"])
         if request["state"] in {"refused", "failed"}:
-            raise Denied("request `{id}` was {state}; ask your registrar why, delete `{file}` and begin again", id=waiting.request, state=request["state"], file=waiting.path)
+            raise Denied(
+                "request `{id}` was {state}; ask your registrar why, delete `{file}` and begin again",
+                id=waiting.request,
+                state=request["state"],
+                file=waiting.path,
+            )
         if time.monotonic() >= until:
             return None
         time.sleep(POLL_SECONDS)
@@ -103,7 +108,9 @@ def verified(chain_pem: bytes, root_pem: bytes, key: ec.EllipticCurvePublicKey, 
     if found.leaf.public_key() != key:
         reasons.append("other-key")
     if reasons:
-        raise Malformed("the certificate that came does not verify ({reasons}); nothing was written, tell the operator", reasons=", ".join(reasons))
+        raise Malformed(
+            "the certificate that came does not verify ({reasons}); nothing was written, tell the operator", reasons=", ".join(reasons)
+        )
     return certificates
 
 

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from audit.verifier.note import Checkpoint, Note
+from core.clock import system
+from ops import homes
+from ops.claims import is_led, leadership, writer_name
+from ops.node import Node, open_node
+from ops.renewal import renew_listener
+from ops.status import look
+from ops.worker import Worker
+
+
+def wait_for(happened, seconds: float = 5.0) -> float:
+    began = time.monotonic()
+    while not happened():
+        assert time.monotonic() - began < seconds, "it did not happen in time"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def test_one_worker_leads_and_the_next_takes_over(settings):
+    nodes = [open_node(settings, role="worker", with_keys=True) for _ in range(2)]
+    first, second = (Worker(node) for node in nodes)
+    first.start()
+    second.start()
+    try:
+        assert (first.leading, second.leading) == (True, False)
+        first.stop()
+        wait_for(lambda: second.leading)
+    finally:
+        second.stop()
+        for node in nodes:
+            node.close()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from ops.claims import leadership
+claim = leadership(Path(sys.argv[1]))
+print(claim.take(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_leader_leaves_the_lock(home):
+    child = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "True\n"
+        assert is_led(home)
+        assert not leadership(home).take()
+        os.kill(child.pid, signal.SIGKILL)
+    assert not is_led(home)
+
+
+def test_each_process_writes_under_a_name_of_its_own(tmp_path: Path):
+    one, first = writer_name(tmp_path, "serve")
+    two, second = writer_name(tmp_path, "serve")
+    first.release()
+    again, third = writer_name(tmp_path, "serve")
+    assert (one, two, again) == ("serve-1", "serve-2", "serve-1")
+    second.release()
+    third.release()
+
+
+def test_heads_are_signed_each_second_when_the_log_grew(node: Node):
+    def size() -> int:
+        return Checkpoint.parse(Note.parse((homes.notes_folder(node.settings.home) / "access.note").read_bytes()).text).size
+
+    worker = Worker(node)
+    before = size()
+    worker.start()
+    try:
+        node.trail.beat()
+        assert wait_for(lambda: size() > before) < 3
+    finally:
+        worker.stop()
+
+
+def test_a_job_that_fails_does_not_stop_the_others(node: Node, caplog: pytest.LogCaptureFixture):
+    worker = Worker(node)
+    ran: list[int] = []
+
+    def broken() -> None:
+        raise OSError("disk full")
+
+    worker._jobs[0].do = broken
+    worker._jobs[1].do = lambda: ran.append(1)
+    worker.start()
+    wait_for(lambda: ran)
+    worker.stop()
+
+
+def test_the_listeners_certificate_is_renewed_before_it_ends(settings):
+    now = system() + dt.timedelta(days=300)
+    node = open_node(settings, role="operator", with_keys=True, clock=lambda: now)
+    try:
+        old = x509.load_pem_x509_certificate(homes.tls_file(settings.home).read_bytes())
+        assert not renew_listener(node)  # asked for, not there yet
+        assert not renew_listener(node)  # and not asked for twice
+        worker = Worker(node)
+        worker._jobs[0].do()
+        assert renew_listener(node)
+        new = x509.load_pem_x509_certificate(homes.tls_file(settings.home).read_bytes())
+        assert new.serial_number != old.serial_number
+        assert new.public_key() == old.public_key()
+        assert new.not_valid_after_utc - now > dt.timedelta(days=300)
+    finally:
+        node.close()
+
+
+def test_status_tells_what_is_wrong_and_what_to_do(settings):
+    found = look(settings)
+    assert [problem for problem in found.problems if "no worker runs" in problem]
+    assert [problem for problem in found.problems if "nothing listens" in problem]
+    assert {each["id"] for each in found.facts["authorities"]} == {"root", "staff", "servers", "applications"}
