@@ -1,7 +1,8 @@
 """JSON bodies, read strictly: what is not exactly one well-formed value of the expected shape is refused.
 
 A shape is a frozen dataclass; its fields may be `str`, `int`, `bool`, `list[…]`, `X | None`, enums, `dict[str, Any]` for a
-free object, and other shapes. `Annotated[str, Text(…)]` adds limits. The same dataclass gives the JSON schema that the
+free object, and other shapes. `Annotated[str, Text(…)]` adds limits; a member whose name is a word of Python (`for`) is
+written with an underscore behind it (`for_`). The same dataclass gives the JSON schema that the
 OpenAPI document shows, so that the two cannot drift apart.
 """
 
@@ -165,7 +166,17 @@ def _object(kind: Any, value: Any, place: str) -> Any:
         _must(name in members, f"{place}.{name}", "is not known here")
     for name in sorted(needed):
         _must(name in value, f"{place}.{name}", "is missing")
-    return kind(**{name: _shaped(members[name], member, f"{place}.{name}") for name, member in value.items()})
+    spelt = {field.name.rstrip("_"): field.name for field in dataclasses.fields(kind)}
+    return kind(**{spelt[name]: _shaped(members[name], member, f"{place}.{name}") for name, member in value.items()})
+
+
+def plain(shape: Any) -> Any:
+    """A shape as the value that JSON will show: the way back of `read`."""
+    if dataclasses.is_dataclass(shape) and not isinstance(shape, type):
+        return {field.name.rstrip("_"): plain(getattr(shape, field.name)) for field in dataclasses.fields(shape)}
+    if isinstance(shape, list | tuple):
+        return [plain(member) for member in shape]
+    return shape
 
 
 def _must(holds: object, place: str, problem: str) -> None:
@@ -178,8 +189,8 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
     hints = get_type_hints(kind, include_extras=True)
     fields = dataclasses.fields(kind)
     missing = dataclasses.MISSING
-    return {field.name: hints[field.name] for field in fields}, frozenset(
-        field.name for field in fields if field.default is missing and field.default_factory is missing
+    return {field.name.rstrip("_"): hints[field.name] for field in fields}, frozenset(
+        field.name.rstrip("_") for field in fields if field.default is missing and field.default_factory is missing
     )
 
 

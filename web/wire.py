@@ -14,12 +14,9 @@ import socket
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from OpenSSL import SSL, crypto
-
-if TYPE_CHECKING:
-    from web.server import Listener
 
 #: Seconds from the first contact to the end of the TLS handshake.
 HANDSHAKE_SECONDS = 5.0
@@ -53,6 +50,16 @@ class Phase(Enum):
     CLOSED = auto()
 
 
+class Server(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    def answer(self, wire: Wire, /) -> bool:
+        """Answer the request that `wire` holds; whether the connection stays open."""
+
+    def put_conn(self, wire: Wire, /) -> None:
+        """Take the connection back from a worker thread."""
+
+
 class Blocked(Exception):
     """Nothing more can be done until the socket is readable, or writable when `writes`."""
 
@@ -68,7 +75,7 @@ class Gone(Exception):
 class Wire:
     """One client's connection. The names of the public fields are those that cheroot's request class asks for."""
 
-    def __init__(self, server: Listener, sock: socket.socket, address: tuple[str, int], context: SSL.Context | None) -> None:
+    def __init__(self, server: Server, sock: socket.socket, address: tuple[str, int], context: SSL.Context | None) -> None:
         self.server = server
         self.remote_addr, self.remote_port = address
         self.ssl_env: dict[str, str] = {}

@@ -1,0 +1,37 @@
+"""An answer of the raw paths, which no framework touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from web import problems
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+
+class Answer(NamedTuple):
+    """Status code, header fields and body."""
+
+    status: int
+    fields: list[tuple[str, str]]
+    body: bytes
+
+    def send(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Hand the answer to the server; a HEAD gets the fields only."""
+        fields = [*self.fields, ("Content-Length", str(len(self.body))), *common(environ)]
+        start_response(problems.status_line(self.status), fields)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
+
+
+def common(environ: dict[str, Any]) -> list[tuple[str, str]]:
+    """The fields that every answer carries."""
+    return [("X-Request-ID", environ["yumen.request_id"]), ("X-Content-Type-Options", "nosniff")]
+
+
+def json(value: object, status: int = 200) -> Answer:
+    """`value` as JSON that nobody stores."""
+    return Answer(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")], orjson.dumps(value))

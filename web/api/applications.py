@@ -1,0 +1,178 @@
+"""Applications, their keys and grants, and the assets that may have certificates."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from flask import Blueprint, Response
+
+from audit.permit import Action, Permit
+from authz import applications
+from authz.applications import Draft, Registration
+from authz.caller import Assurance
+from authz.decide import Target
+from authz.people import Person
+from authz.snapshot import Application
+from core.errors import Malformed, NotFound
+from web import door
+from web.api.persons import done
+from web.shapes import (
+    ApiKeyMade,
+    ApplicationAnswer,
+    ApplicationBody,
+    ApplicationList,
+    AssetBody,
+    Done,
+    GrantAnswer,
+    GrantBody,
+)
+
+routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
+
+
+@routes.get("/applications")
+@door.open_to(door.PERSON)
+@door.described(summary="The registered applications", answer=ApplicationList)
+def listing() -> Response:
+    """Every registered application."""
+    known = door.node().world.current().applications
+    return door.answer(ApplicationList(items=[_shown(known[name]) for name in sorted(known)]))
+
+
+@routes.post("/applications")
+@door.open_to(door.PERSON)
+@door.described(summary="Register an application", body=ApplicationBody, status=201, answer=Done, errors=("conflict", "not-found"))
+def register() -> Response:
+    """Register an application, and as an asset of its own."""
+    wanted = door.body(ApplicationBody)
+    owner = _person(wanted.owner)
+    permit = door.permit(Action.APPLICATION_REGISTER, Target(f"app:{wanted.id}", wanted.unit, owner.id))
+    facts = Registration(
+        id=wanted.id,
+        name=wanted.name,
+        unit=wanted.unit,
+        owner=owner.uuid,
+        actions=wanted.actions,
+        types=wanted.types,
+        asserts=wanted.asserts,
+    )
+    with door.changing() as tx:
+        applications.register(tx, facts, permit=permit)
+    return done(tx, 201)
+
+
+@routes.post("/applications/<application>/keys")
+@door.open_to(door.PERSON)
+@door.described(summary="Make an API key; it is shown once", status=201, answer=ApiKeyMade, errors=("not-found",))
+def make_key(application: str) -> Response:
+    """A new key for an application that cannot use a certificate."""
+    permit = _permit(application, Action.API_KEY_MAKE)
+    with door.changing() as tx:
+        key = applications.make_key(tx, door.node().world, application, permit=permit)
+    return door.answer(ApiKeyMade(id=key.split("_")[1], key=key), 201)
+
+
+@routes.delete("/applications/<application>/keys/<key>")
+@door.open_to(door.PERSON)
+@door.described(summary="Withdraw an API key", answer=Done, errors=("not-found",))
+def withdraw_key(application: str, key: str) -> Response:
+    """Let a key no longer be accepted."""
+    permit = _permit(application, Action.API_KEY_MAKE)
+    with door.changing() as tx:
+        applications.withdraw_key(tx, application, key, permit=permit)
+    return done(tx)
+
+
+@routes.post("/grants")
+@door.open_to(door.PERSON)
+@door.described(summary="Add a grant", body=GrantBody, status=201, answer=GrantAnswer, errors=("not-found",))
+def add_grant() -> Response:
+    """Let a role do something in an application, or forbid it."""
+    wanted = door.body(GrantBody)
+    permit = _permit(wanted.application, Action.GRANT_CHANGE)
+    with door.changing() as tx:
+        grant = applications.add_grant(tx, _draft(wanted), permit=permit)
+    return door.answer(GrantAnswer(id=grant), 201)
+
+
+@routes.delete("/applications/<application>/grants/<grant>")
+@door.open_to(door.PERSON)
+@door.described(summary="Withdraw a grant", answer=Done, errors=("not-found",))
+def withdraw_grant(application: str, grant: str) -> Response:
+    """Let a grant no longer count."""
+    permit = _permit(application, Action.GRANT_CHANGE)
+    with door.changing() as tx:
+        applications.withdraw_grant(tx, application, grant, permit=permit)
+    return done(tx)
+
+
+@routes.post("/assets")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="Register a server or device that may have certificates", body=AssetBody, status=201, answer=Done, errors=("conflict",)
+)
+def register_asset() -> Response:
+    """Register an asset with its owner, unit and approved names."""
+    wanted = door.body(AssetBody)
+    owner = _person(wanted.owner)
+    permit = door.permit(Action.ASSET_REGISTER, Target(wanted.ref, wanted.unit, owner.id))
+    facts = {"name": wanted.name, "owner": owner.uuid, "unit": wanted.unit, "names": wanted.names}
+    with door.changing() as tx:
+        applications.register_asset(tx, wanted.ref, facts, permit=permit)
+    return done(tx, 201)
+
+
+def _permit(application: str, action: Action) -> Permit:
+    snapshot = door.node().world.current()
+    known = snapshot.applications.get(application)
+    if known is None:
+        raise NotFound("there is no application `{application}`", application=application)
+    owner = snapshot.directory.people.get(known.owner)
+    return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+
+
+def _person(name: str) -> Person:
+    found = door.node().world.current().directory.find(name)
+    if found is None:
+        raise NotFound("there is no person `{person}` in the directory", person=name)
+    return found
+
+
+def _draft(wanted: GrantBody) -> Draft:
+    return Draft(
+        application=wanted.application,
+        action=wanted.action,
+        type=wanted.type,
+        role=wanted.role,
+        unit=wanted.unit,
+        effect=wanted.effect,
+        not_before=_time(wanted.not_before),
+        not_after=_time(wanted.not_after),
+        assurance=_assurance(wanted.assurance),
+        conditions=wanted.conditions,
+    )
+
+
+def _time(text: str | None) -> dt.datetime | None:
+    try:
+        return dt.datetime.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise Malformed("`{text}` is not a time; write `2026-01-31T08:00:00Z`", text=text) from error
+
+
+def _assurance(level: int) -> Assurance:
+    if level not in set(Assurance):
+        raise Malformed("the assurance is 0 (any), 1 (password and code) or 2 (certificate)")
+    return Assurance(level)
+
+
+def _shown(known: Application) -> ApplicationAnswer:
+    return ApplicationAnswer(
+        id=known.id,
+        name=known.name,
+        unit=known.unit,
+        owner=known.owner,
+        active=known.active,
+        actions=sorted(known.actions),
+        types=sorted(known.types),
+    )

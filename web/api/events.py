@@ -1,0 +1,137 @@
+"""The trail for its officers: find, look at one entry, prove it, export; and the logs in the form of C2SP tlog-tiles."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from audit import export, search
+from audit.event import Event, Kind
+from audit.permit import Action, Permit
+from audit.search import Entry
+from audit.tiles import PublishedLog, TilePath
+from authz.decide import Target
+from core.errors import Malformed
+from web import door
+from web.shapes import EventAnswer, EventList, ExportBody
+
+routes = Blueprint("api_events", __name__)
+
+TRAIL = Target("trail")
+#: Most entries that one export holds.
+MOST = 10_000
+_PERMANENT = "public, max-age=31536000, immutable"
+_TEXT = "text/plain; charset=utf-8"
+
+
+@routes.get("/api/v1/events")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="Find entries of the trail, newest first",
+    query={"q": "terms such as `actor:oa code:CA* -out:ok since:2026-01-31`", "after": "`next` of the page before", "limit": "at most 500"},
+    answer=EventList,
+)
+def listing() -> Response:
+    """Entries that the query matches; the search itself is recorded."""
+    asked = door.query("q", "after", "limit")
+    permit = door.permit(Action.TRAIL_READ, TRAIL)
+    query = search.parse_query(asked.get("q", ""), door.node().trail.privacy)
+    with door.node().database.reading() as session:
+        page = search.find(session, query, asked.get("after", ""), door.number(asked.get("limit"), "limit") or 50)
+    record(permit, Kind.TRAIL_SEARCHED, query.text, len(page.entries))
+    return door.answer(EventList(items=[_shown(found) for found in page.entries], next=page.after or None))
+
+
+@routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>")
+@door.open_to(door.PERSON)
+@door.described(summary="One entry of the trail", answer=EventAnswer, errors=("not-found",))
+def show(log: str, epoch: int, idx: int) -> Response:
+    """One entry, its body exactly as it was stored."""
+    door.permit(Action.TRAIL_READ, TRAIL)
+    with door.node().database.reading() as session:
+        return door.answer(_shown(search.entry(session, log, epoch, idx)))
+
+
+@routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>/proof")
+@door.open_to(door.PERSON)
+@door.described(summary="The offline proof of one entry (C2SP tlog-proof)", gives="text/plain", errors=("not-found",))
+def proof(log: str, epoch: int, idx: int) -> Response:
+    """Inclusion of one entry under the newest signed checkpoint."""
+    door.permit(Action.TRAIL_READ, TRAIL)
+    with door.node().database.reading() as session:
+        return Response(PublishedLog(session, log, epoch).receipt(idx).encode(), content_type=_TEXT)
+
+
+@routes.post("/api/v1/exports")
+@door.open_to(door.PERSON)
+@door.described(summary="Entries with all that proves them, as a zip file", body=ExportBody, gives="application/zip")
+def bundle() -> Response:
+    """Everything that the query matches, at most `MOST` entries, with the stand-alone verifier."""
+    query = search.parse_query(door.body(ExportBody).q, door.node().trail.privacy)
+    permit = door.permit(Action.TRAIL_EXPORT, TRAIL)
+    entries = matching(query)
+    data = export.bundle(door.node().trail, entries, query=query.text)
+    record(permit, Kind.TRAIL_EXPORTED, query.text, len(entries))
+    return Response(data, mimetype="application/zip", headers={"Content-Disposition": 'attachment; filename="yumen-export.zip"'})
+
+
+@routes.get("/log/<log>/checkpoint", defaults={"epoch": None})
+@routes.get("/log/<log>/<int:epoch>/checkpoint")
+@door.open_to(door.PERSON)
+@door.described(summary="The newest signed checkpoint of a log (C2SP tlog-checkpoint)", gives="text/plain", errors=("not-found",))
+def checkpoint(log: str, epoch: int | None) -> Response:
+    """The newest signed note."""
+    door.permit(Action.TRAIL_VERIFY, TRAIL)
+    with door.node().database.reading() as session:
+        return Response(PublishedLog(session, log, epoch).checkpoint(), content_type=_TEXT, headers={"Cache-Control": "no-cache"})
+
+
+@routes.get("/log/<log>/tile/<path:path>", defaults={"epoch": None})
+@routes.get("/log/<log>/<int:epoch>/tile/<path:path>")
+@door.open_to(door.PERSON)
+@door.described(summary="A tile of a log (C2SP tlog-tiles)", gives="application/octet-stream", errors=("not-found",))
+def tile(log: str, epoch: int | None, path: str) -> Response:
+    """A hash tile for who may verify, an entry bundle for who may read."""
+    wanted = TilePath.parse(f"tile/{path}")
+    door.permit(Action.TRAIL_READ if wanted.level is None else Action.TRAIL_VERIFY, TRAIL)
+    with door.node().database.reading() as session:
+        view = PublishedLog(session, log, epoch)
+        data = view.entries(wanted.n, wanted.width) if wanted.level is None else view.tile(wanted.level, wanted.n, wanted.width)
+    return Response(data, mimetype="application/octet-stream", headers={"Cache-Control": "no-store" if epoch is None else _PERMANENT})
+
+
+def matching(query: search.Query) -> list[Entry]:
+    """Everything that the query matches, newest first.
+
+    Raises:
+        Malformed: that is more than one export holds.
+    """
+    found: list[Entry] = []
+    after = ""
+    with door.node().database.reading() as session:
+        while True:
+            page = search.find(session, query, after, search.MAX_PAGE)
+            found += page.entries
+            after = page.after
+            if len(found) > MOST:
+                raise Malformed("the query matches more than {most} entries; narrow it by `since:` and `until:`", most=MOST)
+            if not after:
+                return found
+
+
+def record(permit: Permit, kind: Kind, query: str, count: int) -> None:
+    """Put a search or an export into the trail."""
+    caller = door.caller()
+    event = Event.under(
+        permit,
+        kind,
+        "trail",
+        source=caller.source,
+        request_id=caller.request_id,
+        details={"count": count},
+        personal={"query": query} if query else {},
+    )
+    door.node().trail.append([event])
+
+
+def _shown(found: Entry) -> EventAnswer:
+    return EventAnswer(log=found.place, idx=found.idx, leaf=found.leaf, body=dict(found.body))

@@ -1,0 +1,98 @@
+"""Persons as officers deal with them: confirm a role, take that back, block and unblock; accept a large directory change."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from audit.permit import Action, Permit
+from audit.record import Transaction
+from authz import confirm, standing, world
+from authz.confirm import Named
+from authz.decide import Target
+from authz.people import Person
+from core.errors import NotFound
+from web import door
+from web.shapes import Blocking, DirectoryDigest, Done, RoleBody
+
+routes = Blueprint("api_persons", __name__, url_prefix="/api/v1")
+
+_CHANGED = {"answer": Done, "errors": ("not-found", "conflict")}
+
+
+@routes.post("/persons/<name>/confirmations")
+@door.open_to(door.PERSON)
+@door.described(summary="Confirm an administrator's or registrar's role", body=RoleBody, **_CHANGED)
+def confirm_role(name: str) -> Response:
+    """Let the role that the directory gives count."""
+    named, permit = _named(name, door.body(RoleBody), Action.PERSON_CONFIRM)
+    with door.changing() as tx:
+        confirm.confirm(tx, door.node().world.current().directory, named, permit=permit)
+    return done(tx)
+
+
+@routes.post("/persons/<name>/confirmations/withdraw")
+@door.open_to(door.PERSON)
+@door.described(summary="Let a confirmed role no longer count", body=RoleBody, **_CHANGED)
+def withdraw_role(name: str) -> Response:
+    """Take a confirmation back."""
+    named, permit = _named(name, door.body(RoleBody), Action.PERSON_CONFIRM)
+    with door.changing() as tx:
+        confirm.withdraw(tx, door.node().world.current().directory, named, permit=permit)
+    return done(tx)
+
+
+@routes.post("/persons/<name>/block")
+@door.open_to(door.PERSON)
+@door.described(summary="Let a person do nothing until unblocked", body=Blocking, **_CHANGED)
+def block(name: str) -> Response:
+    """Block an account."""
+    reason, person = door.body(Blocking).reason, _person(name)
+    permit = _permit(person, Action.ACCOUNT_BLOCK)
+    with door.changing() as tx:
+        standing.block(tx, person.uuid, person.id, reason, permit=permit)
+    return done(tx)
+
+
+@routes.post("/persons/<name>/unblock")
+@door.open_to(door.PERSON)
+@door.described(summary="End a block", **_CHANGED)
+def unblock(name: str) -> Response:
+    """End a block."""
+    person = _person(name)
+    permit = _permit(person, Action.ACCOUNT_BLOCK)
+    with door.changing() as tx:
+        standing.unblock(tx, person.uuid, person.id, permit=permit)
+    return done(tx)
+
+
+@routes.post("/directory/accept")
+@door.open_to(door.PERSON)
+@door.described(summary="Accept a directory change that drops many roles", body=DirectoryDigest, **_CHANGED)
+def accept_directory() -> Response:
+    """Let the refused directory be taken over."""
+    digest = door.body(DirectoryDigest).digest
+    permit = door.permit(Action.DIRECTORY_ACCEPT, Target("directory"))
+    with door.changing() as tx:
+        world.accept_directory(tx, digest, permit=permit)
+    return done(tx)
+
+
+def done(tx: Transaction, status: int = 200) -> Response:
+    """The places of the act's events in the trail."""
+    return door.answer(Done(receipts=[f"{receipt.log}/{receipt.idx}" for receipt in tx.receipts]), status)
+
+
+def _named(name: str, wanted: RoleBody, action: Action) -> tuple[Named, Permit]:
+    person = _person(name)
+    return Named(person.uuid, wanted.role, wanted.unit), _permit(person, action)
+
+
+def _permit(person: Person, action: Action) -> Permit:
+    return door.permit(action, Target(f"person:{person.id}", person.unit, person.id))
+
+
+def _person(name: str) -> Person:
+    found = door.node().world.current().directory.find(name)
+    if found is None:
+        raise NotFound("there is no person `{person}` in the directory", person=name)
+    return found

@@ -1,0 +1,101 @@
+"""One-time codes: a registrar hands out a code, the person scans an offer and shows the first code from it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from audit.permit import Action, Permit
+from authz import enrol, totp
+from authz.decide import Target
+from authz.login import Attempt
+from authz.totp import Offer
+from core.errors import Malformed, NotFound
+from web import door
+from web.api.requests import moment
+from web.shapes import CodeFor, CodeIssued, EnrolBegun, EnrolBody, EnrolFinish, RecoveryCodes
+
+routes = Blueprint("api_totp", __name__, url_prefix="/api/v1/totp")
+
+
+@routes.post("/codes")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="Hand out a code with which a person of one's scope can enrol",
+    body=CodeFor,
+    status=201,
+    answer=CodeIssued,
+    errors=("not-found",),
+)
+def hand_out() -> Response:
+    """A code to be given to the person face to face; earlier ones end."""
+    name, node = door.body(CodeFor).person, door.node()
+    person = node.world.current().directory.find(name)
+    if person is None:
+        raise NotFound("there is no person `{person}` in the directory", person=name)
+    permit = door.permit(Action.TOTP_CODE_ISSUE, Target(f"person:{person.id}", person.unit, person.id))
+    lifetime = node.settings.authz.enrolment_code_lifetime
+    with door.changing() as tx:
+        code = totp.hand_out(tx, node.world.keys, person, lifetime, permit=permit)
+    return door.answer(CodeIssued(code=code, expires_at=moment(tx.now + lifetime)), 201)
+
+
+@routes.post("/enrolments")
+@door.open_to(door.ANYONE)
+@door.described(
+    summary="Begin to enrol: name, password and the registrar's code; in a session begun by certificate an empty body",
+    body=EnrolBody,
+    status=201,
+    answer=EnrolBegun,
+    errors=("rate-limited",),
+)
+def begin() -> Response:
+    """The secret for the person's generator; it counts once its first code was shown."""
+    offer = _begin_with_password(door.body(EnrolBody)) if door.has_body() else _begin_in_session()
+    return door.answer(EnrolBegun(id=offer.credential, secret=offer.secret, uri=offer.uri), 201)
+
+
+@routes.post("/enrolments/confirm")
+@door.open_to(door.ANYONE)
+@door.described(
+    summary="Finish to enrol with the first code of the new generator",
+    body=EnrolFinish,
+    answer=RecoveryCodes,
+    errors=("rate-limited", "conflict"),
+)
+def finish() -> Response:
+    """The recovery codes, shown once."""
+    wanted = door.body(EnrolFinish)
+    if wanted.uid:
+        with door.visit().recorded_there():
+            codes = enrol.finish(door.node().world, _attempt(wanted), wanted.totp)
+    else:
+        permit = _own_permit()
+        with door.changing() as tx:
+            codes = enrol.finish_in_session(tx, door.node().world, door.person(), wanted.totp, permit=permit)
+    return door.answer(RecoveryCodes(codes=codes))
+
+
+def _begin_with_password(wanted: EnrolBody) -> Offer:
+    if not wanted.uid:
+        raise Malformed("give `uid`, `password` and `code`, or an empty body in a session")
+    with door.visit().recorded_there():
+        return enrol.begin(door.node().world, _attempt(wanted))
+
+
+def _begin_in_session() -> Offer:
+    permit = _own_permit()
+    with door.changing() as tx:
+        return enrol.begin_in_session(tx, door.node().world, door.person(), permit=permit)
+
+
+def _own_permit() -> Permit:
+    door.resolve()
+    person = door.person()
+    return door.permit(Action.TOTP_ENROL, Target(f"person:{person.id}", person.unit, person.id))
+
+
+def _attempt(wanted: EnrolBody | EnrolFinish) -> Attempt:
+    environ = door.visit().environ
+    return Attempt(
+        uid=wanted.uid, password=wanted.password, code=wanted.code, source=environ["REMOTE_ADDR"], request_id=environ["yumen.request_id"]
+    )

@@ -1,0 +1,115 @@
+"""The Flask application: the REST API, the logs, and the pages. It holds no rule; it gathers what the rooms offer."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from core.errors import Error, Malformed, NotFound
+from web import api, door, problems
+from web.answers import common
+from web.declare import Opening, open_to
+from web.metrics import Metrics
+
+if TYPE_CHECKING:
+    from core.seal import Vault
+    from ops.node import Node
+
+#: What a page may load: everything from here, nothing from elsewhere, no inline code, in nobody's frame.
+_CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(node: Node) -> Flask:
+    """The application that answers for `node`."""
+    app = Flask("web", static_folder="static", template_folder="templates")
+    app.config.update(
+        SECRET_KEY=_form_key(node.web_vault),
+        MAX_CONTENT_LENGTH=node.settings.web.max_body_bytes,
+        SESSION_COOKIE_NAME="__Host-yumen-form",
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_PATH="/",
+        NODE=node,
+    )
+    open_to(Opening.ANYONE)(app.view_functions["static"])
+    for blueprint in api.blueprints():
+        app.register_blueprint(blueprint)
+    pages = import_module("web.pages") if find_spec("web.pages.__init__") else None
+    if pages:
+        pages.register(app, node)
+    _answer_errors(app, pages)
+    _stand_at_the_door(app)
+    return app
+
+
+def _stand_at_the_door(app: Flask) -> None:
+    @app.before_request
+    def _admit() -> None:
+        g.began = time.perf_counter()
+        door.admit()
+
+    @app.after_request
+    def _finish(response: Response) -> Response:
+        for name, value in common(request.environ):
+            response.headers[name] = value
+        response.headers.setdefault("Content-Security-Policy", _CONTENT_POLICY)
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        if request.endpoint != "static":
+            response.headers.setdefault("Cache-Control", "no-store")
+        Metrics.of(door.node()).observe(door.visit().route, response.status_code, time.perf_counter() - g.began)
+        return response
+
+
+def _answer_errors(app: Flask, pages: Any) -> None:
+    @app.errorhandler(Error)
+    def _refuse(error: Error) -> Response:
+        if pages is None or door.for_programs(request.path):
+            return door.refuse(error)
+        status = door.visit().refuse(error).status
+        page: Response = pages.problem(error, status)
+        return page
+
+    @app.errorhandler(HTTPException)
+    def _refuse_http(error: HTTPException) -> Response:
+        status = error.code or 500
+        if status < 400:
+            return Response(status=status, headers=[("Location", error.get_response().headers["Location"])])
+        known = _known(error, status)
+        if pages is not None and not door.for_programs(request.path):
+            door.visit().refuse(known)
+            page: Response = pages.problem(known, status)
+            return page
+        response = door.refuse(known)
+        if status not in {404, response.status_code}:
+            response.status_code = status
+            response.set_data(problems.document(known.code, known.detail, status=status, request_id=request.environ["yumen.request_id"]))
+        return response
+
+
+def _known(error: HTTPException, status: int) -> Error:
+    """The framework's own refusals in our words."""
+    if status >= 500:
+        return Error("something went wrong inside; the operator's log has the reason")
+    if status == 404:
+        return NotFound("there is nothing at this address")
+    if status == 405:
+        return Malformed("this address does not take {method}", method=request.method)
+    return Malformed((error.description or "the request cannot be understood").split(".")[0].lower())
+
+
+def _form_key(vault: Vault) -> bytes:
+    """The key that signs what forms carry; made once in the life of a home."""
+    if "form" not in vault.names():
+        vault.put("form", secrets.token_bytes(32))
+    return vault.get("form")

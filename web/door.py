@@ -1,0 +1,180 @@
+"""The door as views use it: who is calling, may they, what did they send, what do they get.
+
+A view parses with `body`, asks with `permit`, calls one use case inside `changing`, and renders with `answer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+from flask import Response, current_app, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from audit.permit import Action, Permit
+from audit.record import Transaction, recording
+from authz.caller import Caller
+from authz.decide import Target
+from authz.people import Person
+from core.errors import Error, Malformed, Unauthenticated
+from web import callers, strict
+from web.credentials import COOKIE, is_json
+from web.declare import Opening, described, open_to, openings
+from web.visit import Visit
+
+if TYPE_CHECKING:
+    from ops.node import Node
+
+__all__ = ["ANYONE", "APPLICATION", "LOOPBACK", "PERSON", "described", "open_to"]
+
+ANYONE, PERSON, APPLICATION, LOOPBACK = Opening.ANYONE, Opening.PERSON, Opening.APPLICATION, Opening.LOOPBACK
+
+#: Addresses that programs call: they get problem documents, and no cookie counts there.
+_PROGRAMS = ("/api/", "/access/", "/log/", "/gate", "/.well-known/", "/healthz", "/readyz", "/metrics", "/ocsp/", "/crl/", "/ca/")
+
+_Shape = TypeVar("_Shape")
+
+
+def visit() -> Visit:
+    """The door's notes on the present request."""
+    found: Visit = request.environ["yumen.visit"]
+    return found
+
+
+def node() -> Node:
+    """The node that serves the present request."""
+    return visit().node
+
+
+def caller() -> Caller:
+    """Who is calling."""
+    return visit().caller
+
+
+def person() -> Person:
+    """The person who is calling.
+
+    Raises:
+        Unauthenticated: no person is.
+    """
+    found = visit().caller.person
+    if found is None:
+        raise Unauthenticated("log in first")
+    return found
+
+
+def resolve() -> None:
+    """Find out who is calling at an address for programs that is open to strangers as well."""
+    visit().caller = callers.of_program(visit())
+
+
+def permit(action: Action, target: Target) -> Permit:
+    """The caller's permit for `action` on `target`; ask while no transaction is open.
+
+    Raises:
+        Denied, Unauthenticated, Unavailable: as `authz.decide.require`; a refusal is recorded already.
+    """
+    return visit().permit(action, target)
+
+
+@contextmanager
+def changing() -> Iterator[Transaction]:
+    """The recorded write transaction of one use case; what it changes counts in this process as soon as it is left.
+
+    Raises:
+        Unavailable: the trail cannot be written; nothing was changed.
+    """
+    with recording(node().trail) as tx:
+        yield tx
+    node().world.refresh()
+
+
+def body(kind: type[_Shape]) -> _Shape:
+    """The JSON body of the present request as the shape `kind`.
+
+    Raises:
+        Malformed: another media type, not JSON, or not of that shape.
+    """
+    if not is_json(request.content_type or ""):
+        raise Malformed("send the body as `Content-Type: application/json`", reason="content-type")
+    return strict.read(kind, strict.parse(request.get_data()))
+
+
+def has_body() -> bool:
+    """Whether the present request says anything: an empty body and an empty JSON object do not."""
+    return request.get_data(cache=True).strip() not in {b"", b"{}"}
+
+
+def answer(shape: object, status: int = 200) -> Response:
+    """`shape` as JSON."""
+    return Response(orjson.dumps(strict.plain(shape)), status, mimetype="application/json")
+
+
+def query(*known: str) -> dict[str, str]:
+    """The query parameters of the present request.
+
+    Raises:
+        Malformed: one is not among `known`, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, values in request.args.lists():
+        if name not in known or len(values) > 1:
+            raise Malformed("the query parameter `{name}` is not known here or is given twice", name=name[:80])
+        found[name] = values[0]
+    return found
+
+
+def number(text: str | None, name: str) -> int | None:
+    """A whole number from a query parameter, or None when it was not given.
+
+    Raises:
+        Malformed: it is no number.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Malformed("`{name}` must be a whole number", name=name)
+    return int(text)
+
+
+def admit() -> None:
+    """Find out who is calling and refuse whom the route is not open to. Runs before every view.
+
+    Raises:
+        Malformed, Unauthenticated, Denied: as `callers` and `Visit.must_be` say.
+    """
+    seen = visit()
+    if request.url_rule is None or request.endpoint is None:
+        return
+
+    seen.route = request.url_rule.rule
+    wanted = openings(current_app.view_functions[request.endpoint])
+    if for_programs(request.path):
+        if wanted != {ANYONE}:
+            seen.caller = callers.of_program(seen)
+    else:
+        seen.caller = callers.of_page(seen, quietly=ANYONE in wanted)
+    seen.must_be(wanted)
+
+
+def for_programs(path: str) -> bool:
+    """Whether programs call this address, rather than people with a browser."""
+    return path.startswith(_PROGRAMS)
+
+
+def refuse(error: Error) -> Response:
+    """The problem document of `error`, after it was recorded or counted."""
+    refusal = visit().refuse(error)
+    return Response(refusal.body, refusal.status, refusal.fields)
+
+
+def set_cookie(response: AnyResponse, token: str) -> None:
+    """Let the browser keep the session token: the login page alone does this."""
+    response.set_cookie(COOKIE, token, path="/", secure=True, httponly=True, samesite="Strict")
+
+
+def drop_cookie(response: AnyResponse) -> None:
+    """Let the browser forget the session token."""
+    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Strict")

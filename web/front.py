@@ -1,0 +1,96 @@
+"""The outermost callable: gives the request its id, refuses what no route may see, and sends hot paths past the framework."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from core import logs
+from core.errors import Error, NotFound, TooLarge
+from web.answers import Answer
+from web.credentials import refuse_forged
+from web.declare import Described, Opening
+from web.metrics import Metrics
+from web.visit import Visit
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+    from ops.node import Node
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """A route that no framework touches."""
+
+    methods: tuple[str, ...]
+    #: The address as the OpenAPI document shows it, parameters in `<…>`.
+    rule: str
+    answer: Callable[[Visit, tuple[str, ...]], Answer]
+    openings: frozenset[Opening]
+    described: Described
+    pattern: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = re.split(r"<(?:path:)?\w+>", self.rule)
+        slots = re.findall(r"<(path:)?\w+>", self.rule)
+        text = "".join(re.escape(part) + ("(.+)" if slot else "([^/]+)") for part, slot in zip(parts, slots, strict=False))
+        object.__setattr__(self, "pattern", re.compile(text + re.escape(parts[-1])))
+
+
+class Front:
+    """A WSGI callable: raw routes first, then the framework's application, or 404 when there is none."""
+
+    def __init__(self, node: Node, routes: Sequence[Raw], app: WSGIApplication | None = None) -> None:
+        self.node, self.routes, self.metrics = node, tuple(routes), Metrics.of(node)
+        self._app = app
+        self._exact = {(method, route.rule): route for route in routes if "<" not in route.rule for method in route.methods}
+        self._patterns = [route for route in routes if "<" in route.rule]
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        began = time.perf_counter()
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        visit = environ["yumen.visit"] = Visit(self.node, environ)
+        token = logs.request_id.set(environ["yumen.request_id"])
+        try:
+            answer = self._answer(visit, environ)
+            if answer is None:
+                assert self._app is not None
+                return self._app(environ, start_response)
+            self.metrics.observe(visit.route, answer.status, time.perf_counter() - began)
+            return answer.send(environ, start_response)
+        finally:
+            logs.request_id.reset(token)
+
+    def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | None:
+        """The answer of a raw route or a refusal; None when the framework is to answer."""
+        try:
+            refuse_forged(environ)
+            found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            visit.route = found[0].rule if found else ""
+            if environ.get("yumen.oversize"):
+                raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
+            if found:
+                return found[0].answer(visit, found[1])
+            if self._app is None:
+                raise NotFound("there is nothing at this address")
+        except Error as error:
+            return visit.refuse(error)
+        return None
+
+    def _route(self, method: str, path: str) -> tuple[Raw, tuple[str, ...]] | None:
+        exact = self._exact.get((method, path))
+        if exact:
+            return exact, ()
+        for route in self._patterns:
+            if method in route.methods and (match := route.pattern.fullmatch(path)):
+                return route, match.groups()
+        return None

@@ -1,0 +1,132 @@
+"""The OpenAPI 3.1 document, made from what the routes declare: it cannot say anything that the service does not do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from core.errors import Error
+from web import problems, strict
+from web.declare import Described, Opening
+
+_PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
+_EVERYWHERE = ("malformed", "unauthenticated", "denied", "unavailable")
+_SECURITY: dict[Opening, list[dict[str, list[str]]]] = {
+    Opening.ANYONE: [{}],
+    Opening.PERSON: [{"session": []}],
+    Opening.APPLICATION: [{"certificate": []}, {"apiKey": []}],
+    Opening.LOOPBACK: [{}],
+}
+
+
+class Operation(NamedTuple):
+    """One method of one address, as the door knows it."""
+
+    method: str
+    #: Address with parameters as Flask writes them: `/api/v1/requests/<int:request_id>`.
+    rule: str
+    name: str
+    openings: frozenset[Opening]
+    described: Described
+
+
+def document(operations: Iterable[Operation], server: str) -> dict[str, Any]:
+    """The document of `operations`, served at `server`."""
+    paths: dict[str, Any] = {}
+    shapes: set[type] = set()
+    for operation in sorted(operations, key=lambda operation: (operation.rule, operation.method)):
+        said = operation.described
+        shapes |= set().union(*(strict.shapes_in(kind) for kind in (said.body, said.answer) if kind))
+        paths.setdefault(_PARAMETER.sub(r"{\2}", operation.rule), {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Yumen", "version": "1", "description": "Certificates, identities, decisions, and the trail that proves them."},
+        "servers": [{"url": server}],
+        "paths": paths,
+        "components": {
+            "schemas": {shape.__name__: strict.object_schema(shape) for shape in sorted(shapes, key=lambda shape: shape.__name__)}
+            | {"Problem": _problem()},
+            "responses": {code: _refusal(code) for code in problems.STATUS},
+            "securitySchemes": {
+                "session": {"type": "http", "scheme": "bearer", "description": "token of POST /api/v1/sessions, starts `ys_`"},
+                "apiKey": {"type": "http", "scheme": "bearer", "description": "API key of an application, starts `yk_`"},
+                "certificate": {"type": "mutualTLS", "description": "client certificate of an application"},
+            },
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    said = operation.described
+    found: dict[str, Any] = {
+        "operationId": operation.name.replace(".", "_"),
+        "summary": said.summary,
+        "security": [way for opening in sorted(operation.openings) for way in _SECURITY[opening]],
+        "parameters": _parameters(operation),
+        "responses": {str(said.status): _answer(said)} | _refusals(said),
+    }
+    if said.body:
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": strict.schema(said.body)}}}
+    elif said.takes:
+        found["requestBody"] = {"required": True, "content": {said.takes: {}}}
+    return found
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if kind == "int" else "string"}}
+        for kind, name in _PARAMETER.findall(operation.rule)
+    ]
+    query = [
+        {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
+        for name, meaning in operation.described.query.items()
+    ]
+    return path + query
+
+
+def _answer(said: Described) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": said.summary}
+    if said.answer:
+        answer["content"] = {"application/json": {"schema": strict.schema(said.answer)}}
+    if said.gives:
+        answer.setdefault("content", {}).update({media: {} for media in said.gives.split()})
+    return answer
+
+
+def _refusals(said: Described) -> dict[str, Any]:
+    """By status: codes that share one (429) share the answer of the first."""
+    by_status: dict[str, Any] = {}
+    for code in (*_EVERYWHERE, *said.errors):
+        by_status.setdefault(str(problems.STATUS[code]), {"$ref": f"#/components/responses/{code}"})
+    return by_status
+
+
+def _refusal(code: str) -> dict[str, Any]:
+    kind = next((kind for kind in _tree(Error) if kind.code == code), Error)
+    says = (kind.__doc__ or "").strip().splitlines()[0]
+    return {"description": says, "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
+def _tree(kind: type[Error]) -> Iterable[type[Error]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+def _problem() -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "description": "RFC 9457 problem document",
+        "properties": {
+            "type": text,
+            "title": text,
+            "status": {"type": "integer"},
+            "code": {"type": "string", "enum": sorted(problems.STATUS)},
+            "detail": text,
+            "reason": text,
+            "instance": text,
+        },
+        "required": ["code", "detail", "status", "title", "type"],
+    }
