@@ -38,7 +38,7 @@ WORDS = {
     "stale": "the directory has not been read for too long, so the answer is no; try again, and tell the operator if it stays",
 }
 #: How near a miss is: the later in this tuple, the nearer.
-_NEARNESS = ("wrong-role", "demo-only", "conflict", "unconfirmed", "not-owner", "out-of-scope", "own-request", "stale")
+NEARNESS = ("wrong-role", "demo-only", "conflict", "unconfirmed", "not-owner", "out-of-scope", "own-request", "stale")
 
 
 class Target(NamedTuple):
@@ -90,7 +90,7 @@ def decide(snapshot: Snapshot, caller: Caller, action: Action, target: Target) -
         if not reason:
             return Decision(allowed=True, reason="allowed", rule=rule.id, revision=snapshot.revision)
         miss = NearMiss(rule.id, reason, "/".join(rule.roles))
-        if nearest is None or _NEARNESS.index(reason) > _NEARNESS.index(nearest.reason):
+        if nearest is None or NEARNESS.index(reason) > NEARNESS.index(nearest.reason):
             nearest = miss
     return Decision(
         allowed=False, reason=nearest.reason if nearest else "wrong-role", rule="", revision=snapshot.revision, near_miss=nearest

@@ -79,7 +79,8 @@ def weigh(permits: Index, forbids: Index, question: Question) -> Verdict:
 
 def _miss(grant: Grant, place: str, above: frozenset[str] | None, at: int, assurance: int, facts: Mapping[str, Any]) -> int:
     """Index in `MISSES` of the first thing that `grant` lacks, -1 for nothing."""
-    if grant.unit if above is None else place not in above or (grant.unit and grant.unit not in above):
+    outside = grant.unit != "" if above is None else place not in above or (grant.unit != "" and grant.unit not in above)
+    if outside:
         return 0
     if at < grant.not_before:
         return 1

@@ -6,10 +6,7 @@ roles that have grants in the asking application are told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-from cryptography import x509
 
 from audit.event import Event, Kind
 from audit.permit import Action
@@ -20,19 +17,21 @@ from authz.evidence import Presented
 from authz.people import Person
 from authz.snapshot import Application, Asset, Freshness, Snapshot
 from authz.world import World
+from certs import bundles
 from certs.names import Kind as Subject
 
 
-def identity(world: World, trail: Trail, caller: Caller, chain: Sequence[x509.Certificate]) -> dict[str, Any]:
-    """What the chain (leaf first) shows now: `{valid, reasons, subject, unit, roles, checked_at}`.
+def identity(world: World, trail: Trail, caller: Caller, pem: str) -> dict[str, Any]:
+    """What the chain in `pem` (leaf first) shows now: `{valid, reasons, subject, unit, roles, checked_at}`.
 
     Raises:
         Denied: the caller is no application that may ask.
-        Malformed: no certificate.
+        Malformed: there is no certificate in it, or something else than certificates.
         Unavailable: it cannot be recorded.
     """
     application, snapshot = asker(world, trail, caller, Action.IDENTITY_VERIFY)
     now = world.clock()
+    chain = bundles.pem_chain(pem.encode("ascii", errors="replace"))
     shown = world.verifier.present(chain, world.trust(), snapshot, now)
     told = judged(snapshot, application, shown)
     told["checked_at"] = now.isoformat(timespec="seconds").replace("+00:00", "Z")

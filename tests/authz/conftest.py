@@ -134,6 +134,15 @@ def place(tmp_path):
 
 
 @pytest.fixture
+def unconfirmed(tmp_path):
+    """A home before its first ceremony."""
+    made = build(tmp_path, confirmed=False)
+    yield made
+    made.trail.close()
+    made.trail.database.engine.dispose()
+
+
+@pytest.fixture
 def enrolled(place):
     """Zhang San and the registrars with one-time codes."""
     for uid in ("zhangsan", "zhaoliu", "zhengshi"):
