@@ -140,7 +140,8 @@ def _plan(works: Works, session: Session, authority: str) -> _Planned:
     last = latest(session, authority)
     now = works.now()
     rows = _entries(session, authority, last.this_update if last else None)
-    template = crl.Template(issuer.certificate, status_urls(works.http_url, authority).crl)
+    root = authorities.get(session, authority).parent is None
+    template = crl.Template(issuer.certificate, "" if root else status_urls(works.http_url, authority).crl)
     number = (session.scalar(select(func.max(RevocationList.number)).where(RevocationList.authority == authority)) or 0) + 1
     next_update = now + works.settings.crl_lifetime
     entries = [crl.entry(int(row.serial, 16), row.at, row.reason) for row in rows]
