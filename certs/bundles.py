@@ -65,6 +65,8 @@ def _complete(loaded: x509.Certificate) -> x509.Certificate:
     for part in (loaded.subject, loaded.issuer):
         part.public_bytes()
     loaded.public_key()
+    if loaded.serial_number <= 0:
+        raise ValueError("serial number is not positive")
     for extension in loaded.extensions:
         _ = extension.value
     _ = loaded.signature_hash_algorithm, loaded.not_valid_after_utc

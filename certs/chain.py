@@ -18,6 +18,7 @@ from itertools import islice
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -153,10 +154,12 @@ def _issued(issuer: x509.Certificate, child: x509.Certificate) -> bool:
         return False
     try:
         suite = suite_of(issuer.public_key())
-        suite.verify(reading.public_key(issuer), child.signature, child.tbs_certificate_bytes)
+        whole, tbs = child.public_bytes(Encoding.DER), child.tbs_certificate_bytes
+        reading.require_assembled(whole, tbs, suite.algorithm, child.signature)
+        suite.verify(reading.public_key(issuer), child.signature, tbs)
     except (InvalidSignature, Malformed, *reading.UNREADABLE):
         return False
-    return child.signature_algorithm_oid.dotted_string == suite.oid
+    return True
 
 
 def _judged(path: Path, trust: Trust, store: Sequence[x509.Certificate], at: dt.datetime, purpose: Purpose) -> Verified:
@@ -170,7 +173,9 @@ def _judged(path: Path, trust: Trust, store: Sequence[x509.Certificate], at: dt.
 
 
 def _why_no_root(path: Path, store: Sequence[x509.Certificate]) -> Reason:
-    """A namesake of the missing issuer is known, so it did not sign; or nobody has that name."""
+    """A namesake of the missing issuer is known, so it did not sign; or nobody has that name, or nobody so far up."""
+    if len(path) == MAX_DEPTH:
+        return Reason.UNKNOWN_ISSUER
     wanted = path[-1].issuer.public_bytes()
     namesake = any(one.subject.public_bytes() == wanted for one in store if one not in path)
     return Reason.BAD_SIGNATURE if namesake else Reason.UNKNOWN_ISSUER

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs import der, reading
 from certs.profiles import Issuer
@@ -62,9 +63,13 @@ def entry(serial: int, at: dt.datetime, reason: str = "") -> bytes:
 
 
 class Template:
-    """The fixed parts of one authority's CRLs, encoded once. `url` is the distribution point its certificates name."""
+    """The fixed parts of one authority's CRLs, encoded once. `url` is the distribution point its certificates name.
 
-    def __init__(self, issuer: x509.Certificate, url: str) -> None:
+    Without one the list covers everything the issuer signed, itself included: what a root needs, whose own certificate
+    names no point, so that `-crl_check_all` of OpenSSL (and nginx) finds the list in scope (section 5.2.5).
+    """
+
+    def __init__(self, issuer: x509.Certificate, url: str = "") -> None:
         facts = Issuer.of(issuer)
         self.suite = facts.suite
         self.url = url
@@ -72,7 +77,7 @@ class Template:
         self._key_identifier = der.extension(_AUTHORITY_KEY_IDENTIFIER, der.sequence(der.tlv(0x80, facts.key_identifier)))
         # Two explicit tags around the URI: distributionPoint [0], fullName [0] (section 5.2.5).
         point = der.tlv(0xA0, der.tlv(0xA0, der.tlv(0x86, url.encode("ascii"))))
-        self._point = der.extension(_ISSUING_DISTRIBUTION_POINT, der.sequence(point), critical=True)
+        self._point = der.extension(_ISSUING_DISTRIBUTION_POINT, der.sequence(point), critical=True) if url else b""
 
     def tbs(self, *, number: int, this_update: dt.datetime, next_update: dt.datetime, entries: Iterable[bytes]) -> bytes:
         """The tbsCertList with `entries` as `entry` makes them; without any, revokedCertificates is absent (section 5.1.2.6).
@@ -117,6 +122,10 @@ class Crl:
     entries: Mapping[int, Entry]
     loaded: x509.CertificateRevocationList
 
+    def encode(self) -> bytes:
+        """The list as received, in DER."""
+        return self.loaded.public_bytes(Encoding.DER)
+
     @property
     def serials(self) -> frozenset[int]:
         """Every serial on the list."""
@@ -131,9 +140,9 @@ class Crl:
         facts = Issuer.of(issuer)
         if (self.issuer, self.key_identifier) != (facts.name_der, facts.key_identifier):
             raise InvalidSignature
-        if self.loaded.signature_algorithm_oid.dotted_string != facts.suite.oid:
-            raise InvalidSignature
-        facts.suite.verify(reading.public_key(issuer), self.loaded.signature, self.loaded.tbs_certlist_bytes)
+        tbs, signature = self.loaded.tbs_certlist_bytes, self.loaded.signature
+        reading.require_assembled(self.encode(), tbs, facts.suite.algorithm, signature)
+        facts.suite.verify(reading.public_key(issuer), signature, tbs)
 
 
 def parse(data: bytes) -> Crl:
@@ -215,9 +224,13 @@ def gate(new: bytes, old: bytes | None, expected: Expected) -> list[str]:
     found = []
     if not fresh.this_update <= expected.at < fresh.next_update:
         found.append("the new list is not current")
-    if old is not None:
-        found += _step(fresh, parse(old), expected)
-    return found
+    if old is None:
+        return found
+    try:
+        former = parse(old)
+    except Malformed:
+        return [*found, "the published list cannot be read"]
+    return found + _step(fresh, former, expected)
 
 
 def _step(fresh: Crl, former: Crl, expected: Expected) -> list[str]:

@@ -67,8 +67,9 @@ def _parse(data: bytes) -> Request:
             nonce = extension.value.nonce
         elif extension.critical:
             raise ValueError("critical extension")
-    if nonce is not None and len(nonce) not in NONCE_BYTES:
-        raise ValueError("nonce length")
+    # The parser also takes a bare value for a nonce; RFC 9654 section 2.1 says OCTET STRING, and that is what we echo.
+    if nonce is not None and (len(nonce) not in NONCE_BYTES or der.octets(der.octets(nonce)) not in data):
+        raise ValueError("nonce")
     cert_id = _cert_id(data)
     algorithm = der.parts(cert_id)[0]
     return Request(

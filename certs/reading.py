@@ -6,19 +6,21 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs import der
 from certs.suites import PublicKey
 from core.errors import Malformed
 
-#: What `cryptography` raises on bytes that it cannot read. It has no common base class.
+#: What `cryptography` raises on bytes that it cannot read. It has no common base class; under `-W error` its warnings
+#: about old sins are raised as well.
 UNREADABLE = (
     ValueError,
     TypeError,
     NotImplementedError,
     OverflowError,
+    Warning,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
@@ -58,3 +60,16 @@ def key_bits(certificate: x509.Certificate) -> bytes:
     """The content of subjectPublicKey without tag, length and unused bits: what key identifiers and OCSP hash."""
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return der.content(der.parts(spki)[1])[1:]
+
+
+def require_assembled(whole: bytes, tbs: bytes, algorithm: bytes, signature: bytes) -> None:
+    """Check that `whole` is exactly what its signer put together, under exactly this AlgorithmIdentifier.
+
+    A parser accepts unused bits in the signature and other spellings of the algorithm, which nobody signed.
+
+    Raises:
+        InvalidSignature: it is not (RFC 5280 sections 4.1.1.2 and 5.1.1.2: both identifiers MUST be the same).
+    """
+    # The inner identifier comes second or third: version is optional.
+    if algorithm not in der.parts(tbs)[1:3] or whole != der.sequence(tbs, algorithm, der.bits(signature)):
+        raise InvalidSignature
