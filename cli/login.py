@@ -51,7 +51,7 @@ def server_options(function: F) -> F:
 def open_session(server: Server, uid: str | None) -> session.Session:
     """Log in: by certificate when the server value has one, else by password and one-time code, asked for if not in the environment."""
     if server.cert_file:
-        body: dict[str, str] = {}
+        body = None
     else:
         uid = uid or click.prompt("User", err=True)
         password = os.environ.get("YUMEN_PASSWORD") or click.prompt("Password", hide_input=True, err=True)

@@ -6,6 +6,7 @@ address. It follows no redirect and sends nothing but what the caller gave.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Api:
         Raises:
             Unavailable: the authority's file or the client certificate cannot be read.
         """
+        self.server = server
         headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
         self._http = httpx.Client(
             base_url=server.url, verify=_context(server), headers=headers, timeout=timeout_seconds, trust_env=False, follow_redirects=False
@@ -60,8 +62,8 @@ class Api:
         """The text of a GET in the media type `accept`."""
         return self.send("GET", path, accept=accept).text
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The parsed JSON of a POST of `body`; `None` for an empty answer."""
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The parsed JSON of a POST of `body`, or of nothing; `None` for an empty answer."""
         return self._json(self.send("POST", path, body=body))
 
     def download(self, path: str, body: Mapping[str, Any]) -> bytes:
@@ -87,8 +89,10 @@ class Api:
             Error: the member of the tree that the problem document names; `Unavailable` when no answer came.
         """
         params = {name: value for name, value in (query or {}).items() if value is not None}
+        headers = {"Accept": accept} | ({"Content-Type": "application/json"} if method != "GET" else {})
+        content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
-            answer = self._http.request(method, path, json=body, params=params, headers={"Accept": accept})
+            answer = self._http.request(method, path, content=content, params=params, headers=headers)
         except httpx.HTTPError as error:
             raise Unavailable(
                 "no answer from `{url}`: {reason}", url=str(self._http.base_url), reason=str(error) or type(error).__name__
