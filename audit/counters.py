@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 Ranges = list[list[int]]
 
@@ -28,14 +29,15 @@ class Counters:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._last = 0
-        self._open: set[int] = set()
+        #: Numbers under way, in order: a dictionary keeps the order in which they were taken.
+        self._open: dict[int, None] = {}
         self._owed: set[int] = set()
 
     def take(self) -> int:
         """The next number: from now on it must either land in the tree or be owed a void."""
         with self._mutex:
             self._last += 1
-            self._open.add(self._last)
+            self._open[self._last] = None
             return self._last
 
     def owe(self, numbers: Iterable[int]) -> None:
@@ -49,13 +51,13 @@ class Counters:
             owed, self._owed = self._owed, set()
             return owed
 
-    def settled_with(self, numbers: Iterable[int]) -> int:
+    def settled_with(self, numbers: AbstractSet[int]) -> int:
         """Up to which number nothing is open, once `numbers` have landed."""
         with self._mutex:
-            rest = self._open.difference(numbers)
-            return min(rest) - 1 if rest else self._last
+            return next((number - 1 for number in self._open if number not in numbers), self._last)
 
     def land(self, numbers: Iterable[int]) -> None:
         """These numbers are durable, as entries or as voided."""
         with self._mutex:
-            self._open.difference_update(numbers)
+            for number in numbers:
+                self._open.pop(number, None)

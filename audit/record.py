@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
@@ -40,7 +39,7 @@ class Transaction:
         self._trail = trail
         self.entries: list[Entry] = []
         self._facts = self._volatile = False
-        self._rows_before = _total_changes(session)
+        self._rows_before = _driver(session).total_changes
         event.listen(session, "before_flush", self._note_rows)
         event.listen(session, "do_orm_execute", self._note_statement)
 
@@ -70,7 +69,7 @@ class Transaction:
         Raises:
             UnrecordedChange: facts changed, nothing was recorded.
         """
-        unseen = _total_changes(self.db) != self._rows_before and not self._volatile
+        unseen = _driver(self.db).total_changes != self._rows_before and not self._volatile
         if (self._facts or unseen) and not self.entries:
             raise UnrecordedChange("facts changed and no event was recorded")
 
@@ -100,7 +99,7 @@ def recording(trail: Trail) -> Iterator[Transaction]:
             session.flush()
             tx.must_be_recorded()
             if tx.entries:
-                placed = trail.place(session, tx.entries)
+                placed = trail.place(_driver(session).cursor(), tx.entries)
     except BaseException as error:
         numbers = {made.counter for made in tx.entries} if tx else set()
         trail.lost(numbers | placed.numbers if placed else numbers)
@@ -120,7 +119,7 @@ def _is_ours(error: BaseException, *, inside: bool) -> bool:
     return is_storage_failure(error)
 
 
-def _total_changes(session: Session) -> int:
-    connection: Any = session.connection().connection.driver_connection
+def _driver(session: Session) -> sqlite3.Connection:
+    connection = session.connection().connection.driver_connection
     assert isinstance(connection, sqlite3.Connection)
-    return connection.total_changes
+    return connection

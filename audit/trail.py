@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.orm import Session
 
 from audit.append import Batch, Receipt, place
 from audit.body import Entry, Writer, entry
@@ -117,8 +116,8 @@ class Trail:
                 raise
         return made
 
-    def place(self, session: Session, entries: Sequence[Entry]) -> Placed:
-        """Place `entries` in the open write transaction of `session`, with the voids and notices that are due."""
+    def place(self, cursor: sqlite3.Cursor, entries: Sequence[Entry]) -> Placed:
+        """Place `entries` in the open write transaction of `cursor`, with the voids and notices that are due."""
         with self._mutex:
             was_closed, self._closed = self._closed, None
         owed = self._counters.collect_owed()
@@ -126,7 +125,7 @@ class Trail:
         try:
             extra = self.prepare(_arrears(owed, was_closed))
             numbers = {made.counter for made in (*extra, *entries)} | owed
-            receipts = self._place(_cursor(session), [*extra, *entries], self._counters.settled_with(numbers))
+            receipts = self._place(cursor, [*extra, *entries], self._counters.settled_with(numbers))
         except BaseException:
             self._counters.owe(owed | {made.counter for made in extra})
             self._reopen_notice(was_closed)
@@ -164,8 +163,8 @@ class Trail:
         """One transaction of its own for `entries`."""
         numbers = {made.counter for made in entries}
         try:
-            with self.database.writing() as session:
-                placed = self.place(session, entries)
+            with self.database.appending() as cursor:
+                placed = self.place(cursor, entries)
                 numbers |= placed.numbers
         except BaseException as error:
             self.lost(numbers)
@@ -187,8 +186,7 @@ class Trail:
 
     def _start(self) -> None:
         """Open the first epochs where there are none, and record that this process writes."""
-        with self.database.writing() as session:
-            cursor = _cursor(session)
+        with self.database.appending() as cursor:
             events = []
             for log in LOGS:
                 row = cursor.execute("SELECT max(epoch) FROM trail_epoch WHERE log = ?", (log,)).fetchone()
@@ -199,7 +197,7 @@ class Trail:
             about = {"previous": previous} if previous else {}
             starts = (Kind.CA_WRITER_STARTED, Kind.ACCESS_WRITER_STARTED)
             events += [Event(kind=kind, actor=_ITSELF, object=f"node:{self.writer.node}", details=about) for kind in starts]
-            placed = self.place(session, self.prepare(events))
+            placed = self.place(cursor, self.prepare(events))
         self.landed(placed)
 
     def _open_epoch(self, cursor: sqlite3.Cursor, log: str) -> Event:
@@ -235,12 +233,6 @@ def is_storage_failure(error: BaseException) -> bool:
     if isinstance(error, IntegrityError | sqlite3.IntegrityError):
         return False
     return isinstance(error, sqlite3.Error | DatabaseError | OSError | Unavailable)
-
-
-def _cursor(session: Session) -> sqlite3.Cursor:
-    connection = session.connection().connection.driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    return connection.cursor()
 
 
 def _arrears(owed: set[int], closed: _Closed | None) -> list[Event]:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.tiles import PublishedLog, TilePath
+from audit.verifier.errors import Tampered
 from audit.verifier.merkle import Frontier, leaf_hash, verify_consistency
 from audit.verifier.trail import TrustedTrail
-from audit.verifier.errors import Tampered
 from core.errors import Malformed, NotFound, Unavailable
 from tests.audit.homes import Home, decision
 
