@@ -36,6 +36,7 @@ MAX_ASSERTS = 16
 MAX_VALUE = 255
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _ASSET = re.compile(r"(?:server|device|application):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
@@ -247,7 +248,7 @@ def by_key(world: World, key: str, source: str = "", request_id: str = "") -> Ca
     """
     identity, _, secret = key.removeprefix(PREFIX).partition("_")
     with world.database.reading() as db:
-        row = db.scalar(select(ApiKey).where(ApiKey.id == identity))
+        row = db.scalar(select(ApiKey).where(ApiKey.id == identity)) if _KEY_ID.fullmatch(identity) else None
     hashed = world.keys.api(secret)
     good = hmac.compare_digest(hashed, row.secret if row else bytes(32)) and row is not None and row.withdrawn_at is None
     application = require_fresh(world).applications.get(row.application) if row else None

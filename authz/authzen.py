@@ -8,6 +8,7 @@ it is given.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ SEMANTICS = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 #: Values of `context.acr` by which an application tells how its user logged in.
 ACR = {"urn:yumen:acr:code": Assurance.CODE, "urn:yumen:acr:cert": Assurance.CERTIFICATE}
 
+_CERTIFICATE = re.compile(r"([0-9a-f]{64}):([0-9a-f]{1,40})")
+
 #: What the user may be told, by reason: English, Chinese.
 WORDS = {
     "granted": ("you may", "允许"),
@@ -48,6 +51,9 @@ WORDS = {
     "unknown_subject": ("this person is not known", "查无此人"),
     "inactive": ("this person has left", "该人员已停用"),
     "blocked": ("this account is blocked", "该账户已被停用"),
+    "revoked": ("the certificate is revoked", "证书已被吊销"),
+    "suspended": ("the certificate is suspended", "证书已被挂起"),
+    "unknown_certificate": ("the certificate that was named cannot be read", "所指证书无法识别"),
     "unregistered_action": ("the application has not registered this action", "应用未登记该操作"),
     "unregistered_type": ("the application has not registered this resource type", "应用未登记该资源类型"),
     "stale": ("the directory has not been read for too long", "目录信息过旧"),
@@ -243,7 +249,17 @@ def obstacle(snapshot: Snapshot, application: Application, ask: Ask, person: Per
         return "unregistered_action"
     if ask.type not in application.types:
         return "unregistered_type"
-    return "unknown_subject" if person is None else snapshot.barred(person)
+    if person is None:
+        return "unknown_subject"
+    return snapshot.barred(person) or _certificate(snapshot, ask.facts.get("subject.certificate"))
+
+
+def _certificate(snapshot: Snapshot, named: object) -> str:
+    """What is wrong with the certificate that the application says its user logged in with (`<issuer's key hash>:<serial>`)."""
+    if named is None:
+        return ""
+    found = _CERTIFICATE.fullmatch(named) if type(named) is str else None
+    return snapshot.standing.get((found[1], int(found[2], 16)), "") if found else "unknown_certificate"
 
 
 def question_of(snapshot: Snapshot, application: Application, ask: Ask, person: Person, now: dt.datetime) -> Question:

@@ -22,7 +22,7 @@ from certs.names import Kind as Subject
 
 
 def identity(world: World, trail: Trail, caller: Caller, pem: str) -> dict[str, Any]:
-    """What the chain in `pem` (leaf first) shows now: `{valid, reasons, subject, unit, roles, checked_at}`.
+    """What the chain in `pem` (leaf first) shows now: `{valid, reasons, subject, unit, roles, certificate, checked_at}`.
 
     Raises:
         Denied: the caller is no application that may ask.
@@ -52,7 +52,8 @@ def judged(snapshot: Snapshot, application: Application, shown: Presented) -> di
     subject = _subject(person, asset)
     unit = person.unit if person else asset.unit if asset else ""
     roles = roles_in(snapshot, application, person) if person and not reasons else []
-    return {"valid": not reasons, "reasons": reasons, "subject": subject, "unit": _unit(snapshot, unit), "roles": roles}
+    told = {"valid": not reasons, "reasons": reasons, "subject": subject, "unit": _unit(snapshot, unit), "roles": roles}
+    return told | {"certificate": _named(shown)}
 
 
 def roles_in(snapshot: Snapshot, application: Application, person: Person) -> list[dict[str, str]]:
@@ -83,6 +84,12 @@ def _unit(snapshot: Snapshot, unit: str) -> dict[str, Any] | None:
     return {"id": found.id, "name": found.name, "line": found.line, "path": [snapshot.directory.units[one].name for one in found.chain]}
 
 
+def _named(shown: Presented) -> str:
+    """The certificate as events and questions name it; empty when its issuer is not known."""
+    issuer, serial, _ = shown.certificate
+    return f"{issuer}:{serial:x}" if issuer and 0 < serial < 1 << 160 else ""
+
+
 def _event(snapshot: Snapshot, caller: Caller, shown: Presented, told: dict[str, Any]) -> Event:
     return Event(
         kind=Kind.IDENTITY_VERIFIED,
@@ -90,7 +97,7 @@ def _event(snapshot: Snapshot, caller: Caller, shown: Presented, told: dict[str,
         object=f"app:{caller.application.id if caller.application else ''}",
         outcome="allow" if told["valid"] else "deny",
         reason=told["reasons"][0] if told["reasons"] else "valid",
-        cert=f"{shown.certificate.issuer}:{shown.certificate.serial:x}"[:128] if shown.certificate.issuer else "",
+        cert=_named(shown),
         revision=snapshot.revision,
         source=caller.source,
         request_id=caller.request_id,

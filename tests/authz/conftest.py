@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,42 +105,62 @@ class Place:
         return pyotp.TOTP(self.secrets[uid]).at(self.time.now, steps)
 
 
-def build(folder: Path, *, demo: bool = True, confirmed: bool = True) -> Place:
+def open_place(folder: Path) -> Place:
+    """Open the home in `folder`, with all its tables."""
     time = Time()
     database = open_sqlite(folder / "yumen.db")
-    Model.metadata.create_all(database.engine)
     trail = open_trail(database, time, Writer.fresh("test"), b"p" * 32)
     path = folder / "directory.ldif"
-    accounts = {account.uid: account for account in province.write(path, hasher=province.QUICK)}
-    settings = Settings(home=folder, mode="demo" if demo else "production")
+    settings = Settings(home=folder, mode="demo")
     world = World(trail, ldif.LdifDirectory(path, hasher=province.QUICK), KEYS, settings, monotonic=time.monotonic)
-    place = Place(world, trail, time, path, accounts)
+    place = Place(world, trail, time, path, {account.uid: account for account in province.accounts()})
     world.refresh()
-    if confirmed:
-        permit = place.permit("service:operator", Action.CEREMONY_PERFORM, Target("ceremony:test"))
-        privileged = [account for account in accounts.values() if account.roles[0] not in {"staff", "app-owner"}]
-        with recording(trail) as tx:
-            named = [confirm.Named(account.uuid, *holding) for account in privileged for holding in account.holdings]
-            confirm.first(tx, world.current().directory, named, permit=permit)
-        world.refresh()
     return place
 
 
+def close(place: Place) -> None:
+    place.trail.close()
+    place.trail.database.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """Two homes that tests copy: before its first ceremony, and with everybody confirmed."""
+    fresh, ready = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("ready")
+    database = open_sqlite(fresh / "yumen.db")
+    Model.metadata.create_all(database.engine)
+    database.engine.dispose()
+    accounts = province.write(fresh / "directory.ldif", hasher=province.QUICK)
+    close(open_place(fresh))
+    shutil.copytree(fresh, ready, dirs_exist_ok=True)
+    place = open_place(ready)
+    permit = place.permit("service:operator", Action.CEREMONY_PERFORM, Target("ceremony:test"))
+    privileged = [account for account in accounts if account.roles[0] not in {"staff", "app-owner"}]
+    with recording(place.trail) as tx:
+        named = [confirm.Named(account.uuid, *holding) for account in privileged for holding in account.holdings]
+        confirm.first(tx, place.world.current().directory, named, permit=permit)
+    close(place)
+    return fresh, ready
+
+
+def copied(home: Path, folder: Path):
+    shutil.copytree(home, folder, dirs_exist_ok=True)
+    return open_place(folder)
+
+
 @pytest.fixture
-def place(tmp_path):
-    made = build(tmp_path)
+def place(homes, tmp_path):
+    made = copied(homes[1], tmp_path)
     yield made
-    made.trail.close()
-    made.trail.database.engine.dispose()
+    close(made)
 
 
 @pytest.fixture
-def unconfirmed(tmp_path):
+def unconfirmed(homes, tmp_path):
     """A home before its first ceremony."""
-    made = build(tmp_path, confirmed=False)
+    made = copied(homes[0], tmp_path)
     yield made
-    made.trail.close()
-    made.trail.database.engine.dispose()
+    close(made)
 
 
 @pytest.fixture
