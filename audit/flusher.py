@@ -53,7 +53,8 @@ class Flusher:
 
         Raises:
             Full: the queue is full or closed; the entries were not taken.
-            Unavailable: they could not be written, or the outcome is not known in time.
+            Silent: the outcome is not known in time.
+            Unavailable: they could not be written.
         """
         waiting = _Waiting(entries)
         with self._wake:
@@ -63,7 +64,7 @@ class Flusher:
             self._size += len(entries)
             self._wake.notify()
         if not waiting.done.acquire(timeout=PATIENCE.total_seconds()):
-            raise Unavailable("the trail does not answer; nothing was allowed, try again and tell the operator if it stays")
+            raise Silent("the trail does not answer; nothing was allowed, try again and tell the operator if it stays")
         if waiting.error is not None:
             raise Unavailable("the trail cannot be written now; try again, and tell the operator if it stays") from waiting.error
         return waiting.receipts
@@ -116,6 +117,10 @@ class Flusher:
             size += len(waiting.entries)
         self._size -= size
         return batch
+
+
+class Silent(Unavailable):
+    """The flusher has the entries and does not answer: whether they will be written is not known."""
 
 
 class Full(Unavailable):

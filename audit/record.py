@@ -101,8 +101,7 @@ def recording(trail: Trail) -> Iterator[Transaction]:
             if tx.entries:
                 placed = trail.place(_driver(session).cursor(), tx.entries)
     except BaseException as error:
-        numbers = {made.counter for made in tx.entries} if tx else set()
-        trail.lost(numbers | placed.numbers if placed else numbers)
+        trail.lost(tx.entries if tx else [], placed)
         if _is_ours(error, inside=inside):
             trail.failed()
             raise Unavailable("the trail cannot be written now; nothing was changed, try again in a moment") from error

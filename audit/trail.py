@@ -21,7 +21,7 @@ from audit.append import Batch, Receipt, place
 from audit.body import Entry, Writer, entry
 from audit.counters import Counters, ranges
 from audit.event import Event, Kind
-from audit.flusher import Flusher, Full
+from audit.flusher import Flusher, Full, Silent
 from audit.permit import Actor
 from audit.privacy import Privacy
 from audit.writers import predecessors
@@ -39,17 +39,20 @@ RETRY = 1.0
 _ITSELF = Actor.service("trail")
 
 
+@dataclass(slots=True)
+class Closed:
+    """Since when (microseconds) the trail could not be written, and how many attempts failed."""
+
+    since: int
+    refused: int = 0
+
+
 class Placed(NamedTuple):
-    """What a transaction placed: receipts for its own entries, and every number that lands with its commit."""
+    """What a transaction placed: receipts for its own entries, every number that lands with its commit, and the notice told."""
 
     receipts: list[Receipt]
     numbers: set[int]
-
-
-@dataclass(slots=True)
-class _Closed:
-    since: int
-    refused: int = 0
+    notice: Closed | None
 
 
 class Trail:
@@ -61,7 +64,7 @@ class Trail:
         self._counters = Counters()
         self._epochs: dict[str, int] = {}
         self._mutex = threading.Lock()
-        self._closed: _Closed | None = None
+        self._closed: Closed | None = None
         self._start()
         self._flusher = Flusher(self._write, settings.queue, self._idle, self._pause)
 
@@ -95,8 +98,11 @@ class Trail:
         try:
             return self._flusher.submit(entries)
         except Full:
-            self._counters.owe(made.counter for made in entries)
+            self.lost(entries, None)
             self.failed()
+            raise
+        except Silent:
+            self.failed()  # the entries are with the flusher: they may still be written, or be voided by it
             raise
 
     def close(self) -> None:
@@ -130,20 +136,22 @@ class Trail:
             self._counters.owe(owed | {made.counter for made in extra})
             self._reopen_notice(was_closed)
             raise
-        return Placed(receipts[len(extra) :], numbers)
+        return Placed(receipts[len(extra) :], numbers, was_closed)
 
     def landed(self, placed: Placed) -> None:
         """The transaction of `placed` has committed."""
         self._counters.land(placed.numbers)
 
-    def lost(self, numbers: set[int]) -> None:
-        """The transaction that carried these numbers was rolled back: they are owed a void."""
-        self._counters.owe(numbers)
+    def lost(self, entries: Sequence[Entry], placed: Placed | None) -> None:
+        """The transaction of `entries` was rolled back: their numbers are owed a void, and a notice must be told again."""
+        self._counters.owe({made.counter for made in entries} | (placed.numbers if placed else set()))
+        if placed:
+            self._reopen_notice(placed.notice)
 
     def failed(self) -> None:
         """Storage refused an event: the trail is closed until a write succeeds."""
         with self._mutex:
-            self._closed = self._closed or _Closed(microseconds(self.clock()))
+            self._closed = self._closed or Closed(microseconds(self.clock()))
             self._closed.refused += 1
 
     def beat(self) -> None:
@@ -154,20 +162,19 @@ class Trail:
         """
         self._write(self.prepare([Event(kind=Kind.WRITER_HEARTBEAT, actor=_ITSELF, object=f"node:{self.writer.node}")]))
 
-    def _reopen_notice(self, notice: _Closed | None) -> None:
+    def _reopen_notice(self, notice: Closed | None) -> None:
         """Put back a notice that could not be placed."""
         with self._mutex:
             self._closed = self._closed or notice
 
     def _write(self, entries: Sequence[Entry]) -> list[Receipt]:
         """One transaction of its own for `entries`."""
-        numbers = {made.counter for made in entries}
+        placed = None
         try:
             with self.database.appending() as cursor:
                 placed = self.place(cursor, entries)
-                numbers |= placed.numbers
         except BaseException as error:
-            self.lost(numbers)
+            self.lost(entries, placed)
             self.failed()
             if is_storage_failure(error):
                 raise Unavailable("the trail cannot be written now; try again, and tell the operator if it stays") from error
@@ -235,7 +242,7 @@ def is_storage_failure(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error | DatabaseError | OSError | Unavailable)
 
 
-def _arrears(owed: set[int], closed: _Closed | None) -> list[Event]:
+def _arrears(owed: set[int], closed: Closed | None) -> list[Event]:
     """What must be told before anything else: numbers that were rolled back, and that the trail was closed."""
     events = []
     if closed:

@@ -230,3 +230,46 @@ def test_a_second_writer_at_the_same_place_is_refused_by_the_keys(home: Home) ->
         rows(
             home, "INSERT INTO trail_batch SELECT log, epoch, size + 1, first, edge, root, t, node, boot, counter, settled FROM trail_batch"
         )
+
+
+def test_the_notice_survives_a_commit_that_fails(home: Home) -> None:
+    lock = home.file.with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(Unavailable):
+        home.trail.append([decision(1)])
+    since = home.trail._closed.since
+    lock.rmdir()
+    rows(home, "CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    rows(home, "CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
+    rows(home, "CREATE TRIGGER late AFTER INSERT ON trail_batch BEGIN INSERT INTO child VALUES (1); END")
+    with pytest.raises(Unavailable):  # the deferred key refuses the commit itself, after everything was placed
+        home.trail.append([decision(2)])
+    rows(home, "DROP TRIGGER late")
+    home.trail.append([decision(3)])
+    [told] = bodies(home, "AZ9005")
+    assert told["d"]["since"] == since
+    assert home.check(home.save_heads()).open_numbers == {}
+
+
+def test_a_disk_that_hangs_does_not_hang_the_callers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.flusher.PATIENCE", dt.timedelta(milliseconds=50))
+    with home.database.writing():
+        answers: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                home.trail.append([decision(1)])
+            except Unavailable as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join(1)
+        assert [str(answer) for answer in answers] == [
+            "the trail does not answer; nothing was allowed, try again and tell the operator if it stays"
+        ]
+        assert home.trail.closed
+    monkeypatch.undo()
+    home.trail.append([decision(2)])
+    assert home.check(home.save_heads()).open_numbers == {}
