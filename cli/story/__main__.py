@@ -23,9 +23,8 @@ def main() -> int:
         print(f"\nthe story broke: {error}", file=sys.stderr)
         return 1
     slowest = max(outcome.refused_after.values())
-    print(
-        f"\nthe story is told in {time.monotonic() - began:.0f} s: refused everywhere after at most {slowest:.2f} s, listed after {outcome.listed_after:.2f} s"
-    )
+    print(f"\nthe story is told in {time.monotonic() - began:.0f} s: refused everywhere after at most {slowest:.2f} s,", end=" ")
+    print(f"in the revocation list after {outcome.listed_after:.2f} s")
     for why in outcome.skipped:
         print(f"left out: {why}")
     return 0

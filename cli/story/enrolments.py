@@ -62,7 +62,7 @@ def by_command(stage: Stage, uid: str) -> Asked:
 
 
 def _run(command: list[str], environ: dict[str, str]) -> dict[str, Any]:
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if ended.returncode:
         raise StoryBroken(f"{' '.join(command[2:])} ended with {ended.returncode}: {ended.stdout}{ended.stderr}")
     told: dict[str, Any] = json.loads(ended.stdout)
@@ -120,7 +120,7 @@ def openssl(*arguments: str) -> str:
     """
     if shutil.which("openssl") is None:
         raise StoryBroken("openssl is not installed; the story needs it as a second opinion (Debian: apt install openssl)")
-    ended = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)  # noqa: S607 - the system's own
+    ended = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607 - the system's own
     if ended.returncode:
         raise StoryBroken(f"openssl {arguments[0]} objects: {ended.stdout}{ended.stderr}")
     return ended.stdout + ended.stderr

@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 _READY_SECONDS = 60.0
 
 
-class StoryBroken(Exception):  # noqa: N818 - as people say it
+class StoryBroken(Exception):
     """Something happened that must not, or did not happen in time: what was expected, and what came."""
 
 
@@ -89,11 +89,11 @@ def fresh_service(home: Path, tell: Tell) -> Iterator[Path]:
     environ = {**os.environ, "YUMEN_HOME": str(home), **_addresses()}
     environ.pop("YUMEN_SETTINGS", None)
     began = time.monotonic()
-    subprocess.run([*_YUMEN, "init", "--demo"], env=environ, check=True, capture_output=True)
+    subprocess.run([*_YUMEN, "init", "--demo"], env=environ, check=True, capture_output=True)  # noqa: S603 - our own command
     tell(f"`yumen init --demo` took {time.monotonic() - began:.1f} s")
     began = time.monotonic()
     log = home.with_name("serve.log").open("wb")
-    process = subprocess.Popen([*_YUMEN, "serve"], env=environ, stdout=log, stderr=log)
+    process = subprocess.Popen([*_YUMEN, "serve"], env=environ, stdout=log, stderr=log)  # noqa: S603 - our own command
     try:
         while not _ready(home):
             if process.poll() is not None or time.monotonic() - began > _READY_SECONDS:
