@@ -26,6 +26,7 @@ def of_program(visit: Visit) -> Caller:
         Unauthenticated: what was shown is not accepted.
         Malformed: two credentials name two callers, or another site's page may have sent this.
     """
+    visit.looked = True
     seen = visit.seen = presented(visit.environ)
     if seen.bearer:
         caller = _by_bearer(visit, seen)
@@ -43,6 +44,7 @@ def of_page(visit: Visit, *, quietly: bool) -> Caller:
     Raises:
         Unauthenticated: the session is not known or has ended.
     """
+    visit.looked = True
     seen = visit.seen = presented({**visit.environ, "HTTP_AUTHORIZATION": None})
     try:
         if seen.cookie:

@@ -16,6 +16,9 @@ from core.errors import Malformed, Unauthenticated
 
 COOKIE = "__Host-yumen"
 
+#: Addresses that programs call: they get problem documents, and no cookie counts there.
+_PROGRAMS = ("/api/", "/access/", "/log/", "/gate", "/.well-known/", "/healthz", "/readyz", "/metrics", "/ocsp/", "/crl/", "/ca/")
+
 _FORGED = re.compile(
     r"HTTP_(?:X_)?(?:"
     r"(?:SSL|TLS)_.*|.*CLIENT_?CERT.*|.*CLIENT_?(?:VERIFY|DN|SUBJECT|ISSUER|SERIAL|FINGERPRINT).*|.*SUBJECT_CERT.*|"
@@ -85,6 +88,11 @@ def refuse_forged(environ: Mapping[str, Any]) -> None:
         if name.startswith("HTTP_") and _FORGED.fullmatch(name):
             field = name.removeprefix("HTTP_").replace("_", "-").lower()
             raise Malformed("the header field `{field}` is not accepted from clients; leave it out", field=field, reason="forged-header")
+
+
+def for_programs(path: str) -> bool:
+    """Whether programs call this address, rather than people with a browser."""
+    return path.startswith(_PROGRAMS)
 
 
 def is_json(content_type: str) -> bool:

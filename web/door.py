@@ -20,19 +20,16 @@ from authz.decide import Target
 from authz.people import Person
 from core.errors import Error, Malformed, Unauthenticated
 from web import callers, strict
-from web.credentials import COOKIE, is_json
+from web.credentials import COOKIE, for_programs, is_json
 from web.declare import Opening, described, open_to, openings
 from web.visit import Visit
 
 if TYPE_CHECKING:
     from ops.node import Node
 
-__all__ = ["ANYONE", "APPLICATION", "LOOPBACK", "PERSON", "described", "open_to"]
+__all__ = ["ANYONE", "APPLICATION", "LOOPBACK", "PERSON", "described", "for_programs", "open_to"]
 
 ANYONE, PERSON, APPLICATION, LOOPBACK = Opening.ANYONE, Opening.PERSON, Opening.APPLICATION, Opening.LOOPBACK
-
-#: Addresses that programs call: they get problem documents, and no cookie counts there.
-_PROGRAMS = ("/api/", "/access/", "/log/", "/gate", "/.well-known/", "/healthz", "/readyz", "/metrics", "/ocsp/", "/crl/", "/ca/")
 
 _Shape = TypeVar("_Shape")
 
@@ -157,11 +154,6 @@ def admit() -> None:
     else:
         seen.caller = callers.of_page(seen, quietly=ANYONE in wanted)
     seen.must_be(wanted)
-
-
-def for_programs(path: str) -> bool:
-    """Whether programs call this address, rather than people with a browser."""
-    return path.startswith(_PROGRAMS)
 
 
 def refuse(error: Error) -> Response:

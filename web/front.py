@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import uuid
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from core import logs
 from core.errors import Error, NotFound, TooLarge
+from web import callers
 from web.answers import Answer
-from web.credentials import refuse_forged
+from web.credentials import for_programs, refuse_forged
 from web.declare import Described, Opening
 from web.metrics import Metrics
 from web.visit import Visit
@@ -83,8 +85,19 @@ class Front:
             if self._app is None:
                 raise NotFound("there is nothing at this address")
         except Error as error:
+            self._recognise(visit)
             return visit.refuse(error)
         return None
+
+    def _recognise(self, visit: Visit) -> None:
+        """Find out whose request is refused before its route looked, so that a known caller's refusal is recorded."""
+        if visit.looked:
+            return
+        with contextlib.suppress(Error):
+            if for_programs(visit.environ["PATH_INFO"]):
+                visit.caller = callers.of_program(visit)
+            else:
+                visit.caller = callers.of_page(visit, quietly=True)
 
     def _route(self, method: str, path: str) -> tuple[Raw, tuple[str, ...]] | None:
         exact = self._exact.get((method, path))

@@ -85,6 +85,8 @@ class _Fields:
             if not match:
                 raise ValueError("a header field is malformed")
             name, value = match[1].title(), match[2]
+            if name == b"Expect":  # the loop has answered it before the body came
+                continue
             if name not in fields:
                 fields[name] = value
             elif name in _LISTS:

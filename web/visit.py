@@ -41,6 +41,8 @@ class Visit:
     #: Whether the trail already tells how this request ended.
     recorded: bool = False
     seen: Presented = field(default_factory=Presented)
+    #: Whether the request's credentials were looked at.
+    looked: bool = False
 
     @property
     def loopback(self) -> bool:

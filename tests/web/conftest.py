@@ -1,0 +1,170 @@
+"""One whole service for the tests of the door: a demonstration home, its worker, real listeners, real clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyotp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from core.settings import load
+from ops.demo import make_demo
+from ops.node import Node
+from ops.service import embedded
+from web.server import serve
+
+STAFF, OTHER_STAFF, REGISTRAR, SECOND_REGISTRAR, FAR_REGISTRAR = "zhangsan", "lisi", "zhaoliu", "sunqi", "zhouba"
+SYSTEM, SECURITY, AUDITOR, OWNER = "wujiu", "zhengshi", "qianyi", "fenger"
+
+
+@dataclass
+class Service:
+    """The running service as its callers see it."""
+
+    node: Node
+    told: dict[str, Any]
+    folder: Path
+    _tokens: dict[str, str] = field(default_factory=dict)
+    _clients: dict[tuple[Any, str], httpx.Client] = field(default_factory=dict)
+
+    def client(self, *, cert: tuple[Path, Path] | None = None, token: str = "") -> httpx.Client:
+        """A client that trusts the demonstration's root, with a client certificate or a token when given."""
+        if (cert, token) not in self._clients:
+            self._clients[cert, token] = self._new(cert, token)
+        return self._clients[cert, token]
+
+    def close(self) -> None:
+        """End every client's connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def _new(self, cert: tuple[Path, Path] | None, token: str) -> httpx.Client:
+        context = ssl.create_default_context(cafile=self.told["ca_file"])
+        if cert:
+            context.load_cert_chain(*cert)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.told["https"], verify=context, headers=headers, trust_env=False)
+
+    def account(self, uid: str) -> dict[str, Any]:
+        """What `demo.json` says of an account."""
+        return next(account for account in self.told["accounts"] if account["uid"] == uid)
+
+    def token(self, uid: str) -> str:
+        """A session token of this person; logged in once, since a code is good once."""
+        if uid not in self._tokens:
+            answer = self.client().post("/api/v1/sessions", json=self.credentials(uid))
+            assert answer.status_code == 201, answer.text
+            self._tokens[uid] = answer.json()["token"]
+        return self._tokens[uid]
+
+    def credentials(self, uid: str) -> dict[str, str]:
+        """The body of a login."""
+        account = self.account(uid)
+        return {"uid": uid, "password": account["password"], "totp": pyotp.TOTP(account["totp"]).now()}
+
+    def person(self, uid: str) -> httpx.Client:
+        """A client with a session of this person."""
+        return self.client(token=self.token(uid))
+
+    def application(self, name: str = "oa") -> httpx.Client:
+        """A client with the certificate of this application."""
+        return self.client(cert=self.application_files(name))
+
+    def application_files(self, name: str = "oa") -> tuple[Path, Path]:
+        """Certificate and key of this application."""
+        return Path(self.files(name)["cert"]), Path(self.files(name)["key"])
+
+    def files(self, name: str) -> dict[str, str]:
+        """What `demo.json` says of an application."""
+        return next(found for found in self.told["applications"] if found["id"] == name)
+
+    def events(self, query: str) -> list[dict[str, Any]]:
+        """Entries of the trail, newest first, as the auditor finds them."""
+        answer = self.person(AUDITOR).get("/api/v1/events", params={"q": query})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["items"]
+
+    def enrol(self, uid: str, registrar: str = REGISTRAR) -> Issued:
+        """A certificate for this person, approved by `registrar`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        asked = self.person(uid).post("/api/v1/requests", json={"profile": "staff-sign", "csr": csr_pem(key)}).json()
+        approved = self.person(registrar).post(f"/api/v1/requests/{asked['id']}/approve", json={"comment": "seen"})
+        assert approved.status_code == 200, approved.text
+        serial = self.issued(uid, asked["id"])
+        pem = self.person(uid).get(f"/api/v1/certificates/{serial}", headers={"Accept": "application/pem-certificate-chain"}).text
+        cert, private = self.folder / f"{serial}.pem", self.folder / f"{serial}.key"
+        cert.write_text(pem)
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return Issued(serial, pem, (cert, private), asked["id"])
+
+    def issued(self, uid: str, request: int) -> str:
+        """The serial of what was issued for `request`, waited for as clients do."""
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            found = self.person(uid).get(f"/api/v1/requests/{request}").json()
+            if found["state"] == "issued":
+                return found["serial"]
+            time.sleep(0.05)
+        raise AssertionError(f"not issued within 5 s: {found}")
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate in hand."""
+
+    serial: str
+    pem: str
+    files: tuple[Path, Path]
+    request: int
+
+
+def csr_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    """A request for `key` with a name that must be ignored."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "somebody else")])
+    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM).decode()
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    home = folder / "var"
+    https, http = free_ports(2)
+    environ = {
+        "YUMEN_HOME": str(home),
+        "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
+        "YUMEN_WEB_HTTP": f"127.0.0.1:{http}",
+        "YUMEN_WEB_HTTPS_URL": f"https://localhost:{https}",
+        "YUMEN_WEB_HTTP_URL": f"http://127.0.0.1:{http}",
+    }
+    made = make_demo(home, environ, tell=lambda _: None)
+    os.environ.pop("LISTEN_PID", None)
+    with embedded(load(environ)) as node:
+        servers = serve(node)
+        servers.start()
+        found = Service(node, json.loads(made.accounts.read_bytes()), folder)
+        yield found
+        found.close()
+        servers.stop()
