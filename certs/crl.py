@@ -65,19 +65,16 @@ def entry(serial: int, at: dt.datetime, reason: str = "") -> bytes:
 class Template:
     """The fixed parts of one authority's CRLs, encoded once. `url` is the distribution point its certificates name.
 
-    Without one the list covers everything the issuer signed, itself included: what a root needs, whose own certificate
-    names no point, so that `-crl_check_all` of OpenSSL (and nginx) finds the list in scope (section 5.2.5).
+    A root's list names no distribution point: the root's own certificate has none, and whoever checks the whole chain
+    (`openssl verify -crl_check_all`, nginx `ssl_crl`) would find that the list is not about the root.
     """
 
-    def __init__(self, issuer: x509.Certificate, url: str = "") -> None:
+    def __init__(self, issuer: x509.Certificate, url: str) -> None:
         facts = Issuer.of(issuer)
         self.suite = facts.suite
-        self.url = url
         self._head = _VERSION_2 + facts.suite.algorithm + facts.name_der
         self._key_identifier = der.extension(_AUTHORITY_KEY_IDENTIFIER, der.sequence(der.tlv(0x80, facts.key_identifier)))
-        # Two explicit tags around the URI: distributionPoint [0], fullName [0] (section 5.2.5).
-        point = der.tlv(0xA0, der.tlv(0xA0, der.tlv(0x86, url.encode("ascii"))))
-        self._point = der.extension(_ISSUING_DISTRIBUTION_POINT, der.sequence(point), critical=True) if url else b""
+        self._point = b"" if issuer.issuer == issuer.subject else _issuing_distribution_point(url)
 
     def tbs(self, *, number: int, this_update: dt.datetime, next_update: dt.datetime, entries: Iterable[bytes]) -> bytes:
         """The tbsCertList with `entries` as `entry` makes them; without any, revokedCertificates is absent (section 5.1.2.6).
@@ -97,6 +94,12 @@ class Template:
     def assemble(self, tbs: bytes, signature: bytes) -> bytes:
         """The CertificateList of `tbs` and its raw `signature`."""
         return der.sequence(tbs, self.suite.algorithm, der.bits(signature))
+
+
+def _issuing_distribution_point(url: str) -> bytes:
+    """Critical, with two explicit tags around the URI: distributionPoint [0], fullName [0] (section 5.2.5)."""
+    point = der.tlv(0xA0, der.tlv(0xA0, der.tlv(0x86, url.encode("ascii"))))
+    return der.extension(_ISSUING_DISTRIBUTION_POINT, der.sequence(point), critical=True)
 
 
 @dataclass(frozen=True, slots=True)

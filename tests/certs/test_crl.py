@@ -177,6 +177,11 @@ def test_harmless_extensions_are_read_over(house):
     assert crl.parse(changed(house, extensions=lambda found: [*found, extra])).number == 7
 
 
+def test_list_of_the_root_names_no_distribution_point(house):
+    """Its own certificate has none, and would not be covered."""
+    assert crl.parse(make(house, ca="root")).urls == ()
+
+
 def test_list_without_distribution_point_has_no_urls(house):
     assert crl.parse(changed(house, extensions=lambda found: found[:2])).urls == ()
 
