@@ -1,0 +1,132 @@
+"""The protections of the promises, where each stands, and the test that must notice when it is gone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One protection: `protection` stands exactly once in `path`; with `without` in its place `guard` must fail."""
+
+    name: str
+    path: str
+    protection: str
+    without: str
+    guard: str
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # 1. No signature without a record.
+    Mutant(
+        "lints block",
+        "ca/issuance.py",
+        "    if found:\n        fail(works, order,",
+        "    if False:\n        fail(works, order,",
+        "tests/ca/test_issuance.py::test_what_breaks_a_lint_is_not_signed",
+    ),
+    Mutant(
+        "signatures are verified before they leave",
+        "ca/issuance.py",
+        "made.issuer.suite.verify(signer.public_key, signature, made.tbs)",
+        "pass",
+        "tests/ca/test_issuance.py::test_a_faulty_signature_never_leaves_and_stops_that_authority_only",
+    ),
+    Mutant(
+        "late certificates are discarded",
+        "ca/intents.py",
+        "if intent is None or intent.state != IntentState.OPEN:",
+        "if intent is None:",
+        "tests/ca/test_issuance.py::test_a_late_certificate_is_discarded",
+    ),
+    Mutant(
+        "facts are read again before the signature",
+        "ca/worker.py",
+        "if changed := facts.changes(find_facts(snapshot, request.subject)):",
+        "if changed := []:",
+        "tests/ca/test_issuance.py::test_a_request_goes_back_when_the_directory_changed",
+    ),
+    # 2. No act without a permit.
+    Mutant(
+        "a permit is for one act",
+        "audit/permit.py",
+        "if (self.action, self.resource) != (action, resource):",
+        "if False:",
+        "tests/ca/test_registration.py::test_a_permit_for_another_request_is_a_bug",
+    ),
+    Mutant(
+        "nobody decides on their own",
+        "ca/registration.py",
+        "if permit.actor.id in",
+        "if False and permit.actor.id in",
+        "tests/ca/test_registration.py::test_the_locked_row_refuses_one_s_own_request_whatever_the_policy_said",
+    ),
+    # 3. No change without an event.
+    Mutant(
+        "unrecorded changes are refused",
+        "audit/record.py",
+        "            tx.must_be_recorded()\n",
+        "",
+        "tests/audit/test_record.py::test_a_change_without_an_event_is_refused",
+    ),
+    # 4. If the trail cannot be written, the answer is no.
+    Mutant(
+        "those who wait for a failed write get no receipt",
+        "audit/flusher.py",
+        "        if waiting.error is not None:\n",
+        "        if False:\n",
+        "tests/audit/test_trail.py::test_when_the_trail_cannot_be_written_the_answer_is_no_and_later_told",
+    ),
+    Mutant(
+        "the queue is bounded",
+        "audit/flusher.py",
+        "self._stopped or self._size + len(entries) > self._limit",
+        "self._stopped",
+        "tests/audit/test_trail.py::test_a_full_queue_answers_no_instead_of_growing",
+    ),
+    # 5. The trail cannot be thinned, cut or rewritten unseen.
+    Mutant(
+        "notes are believed under their key only",
+        "audit/verifier/note.py",
+        "ed25519.valid(key.public, self.text.encode(), one.data)",
+        "True",
+        "tests/audit/test_note.py::test_a_wrong_signature_under_a_trusted_name_rejects_the_whole_note",
+    ),
+    # 6. A revoked certificate or a removed role is refused within two seconds.
+    Mutant(
+        "kept answers are dropped under every hash",
+        "ca/status.py",
+        "self._kept.pop((authority, int(serial, 16)), None)",
+        "pass",
+        "tests/ca/test_status.py::test_kept_answers_are_the_same_bytes_until_the_poll_that_sees_the_revocation",
+    ),
+    Mutant(
+        "a stale directory decides nothing",
+        "authz/decide.py",
+        'return "stale" if rule.directory and snapshot.freshness >= _TOO_OLD[rule.high_risk] else ""',
+        'return ""',
+        "tests/authz/test_world.py::test_unreadable_directory_keeps_the_last_reading_until_it_is_too_old",
+    ),
+    # 7. A serial that was never issued is never good, and neither is a right serial with the wrong issuer.
+    Mutant(
+        "what was never issued is unknown",
+        "ca/status.py",
+        "ocsp.Unknown() if issued is None else ocsp.Good()",
+        "ocsp.Good()",
+        "tests/ca/test_status.py::test_a_serial_that_was_never_issued_is_unknown_and_never_kept",
+    ),
+    Mutant(
+        "the issuer of a question is looked at",
+        "ca/status.py",
+        " or not any(mine.matches(request) for mine in desk.cert_ids)",
+        "",
+        "tests/ca/test_status.py::test_a_right_serial_with_another_issuer_is_refused",
+    ),
+    # 8. Deny by default, with the reason.
+    Mutant(
+        "a used code opens nothing",
+        "authz/totp.py",
+        "OneTime.last_step < step, ",
+        "",
+        "tests/authz/test_login.py::test_code_of_an_earlier_step_is_refused_after_a_later_one",
+    ),
+)
