@@ -67,9 +67,9 @@ def test_a_suspension_is_told_as_a_hold_and_a_release_takes_it_off(town: Town):
 
 
 def test_lists_are_renewed_at_half_of_their_life(town: Town):
-    town.clock.advance(hours=11, minutes=58)
+    town.clock.advance(hours=11, minutes=30)
     assert due(town) == ""
-    town.clock.advance(minutes=3)
+    town.clock.advance(minutes=31)
     assert due(town) == "half-life"
     town.worker().step()
     assert published(town).number == 2

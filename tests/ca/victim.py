@@ -16,6 +16,8 @@ from ca import ceremony
 from ca.tables import Certificate
 from tests.ca.town import PLAN, Town, nothing, open_town
 
+_WRITES = ("before INSERT", "before UPDATE", "before DELETE")
+
 
 @dataclass
 class Fuse:
@@ -23,21 +25,26 @@ class Fuse:
 
     folder: Path
     kill_at: int
+    #: Whether each statement is a boundary of its own, or a transaction only begins, writes and commits.
+    every_statement: bool
     count: int = 0
     armed: bool = False
+    last: str = ""
 
     def __call__(self, where: str) -> None:
-        if not self.armed:
+        kind = "write" if where.startswith(_WRITES) else where
+        if not self.armed or (kind == self.last == "write" and not self.every_statement):
             return
+        self.last = kind
         self.count += 1
         if self.count == self.kill_at:
             (self.folder / "killed").write_text(where)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(act: str, folder: Path, kill_at: int) -> None:
+def main(act: str, folder: Path, kill_at: int, every_statement: bool) -> None:
     """Do `act` in the home `folder`; the number of boundaries is left in the file `survived` when none killed."""
-    fuse = Fuse(folder, kill_at)
+    fuse = Fuse(folder, kill_at, every_statement)
     town = open_town(folder, node="victim", boundary=fuse)
     fuse.armed = True
     ACTS[act](town)
