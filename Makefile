@@ -14,7 +14,6 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet
 HASHED := --require-hashes --only-binary :all: --no-deps
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard web/translations/*/LC_MESSAGES/*.po))
-UNIT_TESTS ?= tests
 
 # Everything from nothing, then the service in the foreground.
 run: .venv/run $(CATALOGUES)
@@ -23,7 +22,7 @@ run: .venv/run $(CATALOGUES)
 
 # The whole suite with the real components; what cannot be installed is named and its tests are skipped (CI=true: a failure).
 test: .venv/dev $(CATALOGUES) components
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not proof"
 
 # Style, types, import law, shape and unit tests: under a minute when warm.
 check: .venv/dev $(CATALOGUES)
@@ -31,7 +30,7 @@ check: .venv/dev $(CATALOGUES)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest --quiet -m "not component and not journey and not proof" $(UNIT_TESTS)
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not component and not journey and not slow and not proof"
 
 # The main story, told line by line, against the running service or one of its own.
 demo: .venv/run $(CATALOGUES)

@@ -105,7 +105,7 @@ def _known(error: HTTPException, status: int) -> Error:
         return NotFound("there is nothing at this address")
     if status == 405:
         return Malformed("this address does not take {method}", method=request.method)
-    return Malformed((error.description or "the request cannot be understood").split(".")[0].lower())
+    return Malformed("the request cannot be understood; reload the page and send it again")
 
 
 def _form_key(vault: Vault) -> bytes:

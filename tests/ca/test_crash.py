@@ -21,6 +21,8 @@ from certs import crl
 from tests.ca import victim
 from tests.ca.town import Town, copy, open_town
 
+pytestmark = pytest.mark.slow
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.ca.victim"])
 

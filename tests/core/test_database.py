@@ -114,6 +114,7 @@ def _count_up(path: Path, times: int) -> None:
     database.engine.dispose()
 
 
+@pytest.mark.slow
 def test_writers_of_several_processes_exclude_each_other(database: Database, tmp_path: Path) -> None:
     with database.writing() as session:
         session.execute(text("CREATE TABLE counter (n INTEGER)"))

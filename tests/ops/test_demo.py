@@ -20,6 +20,8 @@ from ops.node import Node, open_node
 
 from .conftest import addresses
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(_: str) -> None:
     pass

@@ -20,6 +20,8 @@ from ops.renewal import renew_listener
 from ops.status import look
 from ops.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 
 def wait_for(happened, seconds: float = 5.0) -> float:
     began = time.monotonic()

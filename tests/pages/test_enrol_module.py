@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.component("chromium", "openssl")
+
 STATIC = Path(__file__).parents[2] / "web" / "static"
 PASSWORD = "Lantern over 9 hills"
 
