@@ -29,7 +29,7 @@ from ca.status import Responder
 from ca.works import Works
 from certs.chain import Trust
 from core.clock import Clock, system
-from core.database import Database, Model, open_sqlite
+from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.seal import Vault
 from core.settings import Settings
@@ -147,7 +147,6 @@ def open_database(settings: Settings) -> Database:
     path.touch(mode=0o600)  # SQLite would let others read it, and gives its journal the same rights
     database = open_sqlite(path)
     migrations.upgrade(database.engine)
-    Model.metadata.create_all(database.engine)  # TEMPORARY until the first migration exists
     return database
 
 
