@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import data as draws
 
-from certs import bundles
+from certs import bundles, der
 from core.errors import Malformed
 from tests.certs.hierarchy import house_of
 
@@ -69,6 +69,16 @@ def test_damaged_certificate_is_malformed_or_reencodes_to_the_same_bytes(data):
         return
     assert found.public_bytes(Encoding.DER) == damaged
     assert found.serial_number > 0
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@pytest.mark.parametrize("serial", [0, -5])
+def test_serial_that_is_not_positive_is_malformed(house, serial):
+    """RFC 5280 section 4.1.2.2; cryptography only warns."""
+    whole = der.parts(house.leaves["device"].public_bytes(Encoding.DER))
+    tbs = der.parts(whole[0])
+    with pytest.raises(Malformed):
+        bundles.certificate(der.sequence(der.sequence(tbs[0], der.integer(serial), *tbs[2:]), *whole[1:]))
 
 
 def test_p7c_holds_the_chain(every_house):
