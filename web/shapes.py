@@ -175,6 +175,8 @@ class Verified:
     subject: dict[str, Any] | None
     unit: dict[str, Any] | None
     roles: list[Any]
+    #: Issuer's key (SHA-256) and serial, as evaluations and the trail name it; empty when it is not ours.
+    certificate: str
     checked_at: str
 
 

@@ -246,9 +246,9 @@ def test_a_strangers_certificate_reaches_the_application(place: Place) -> None:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_old_tls_is_refused(place: Place, version: ssl.TLSVersion) -> None:
     context = place.context()
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         context.minimum_version = version
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         context.maximum_version = version
     with pytest.raises((ssl.SSLError, ConnectionError)), socket.create_connection(("127.0.0.1", place.port)) as sock:
         context.wrap_socket(sock, server_hostname="localhost")
