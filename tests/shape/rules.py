@@ -26,15 +26,19 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
     @property
     def room(self) -> str:
         return self.path.partition("/")[0]
 
     def functions(self) -> Iterator[FunctionNode]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, FunctionNode))
+        return (node for node in self.nodes if isinstance(node, FunctionNode))
 
     def calls(self) -> Iterator[ast.Call]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+        return (node for node in self.nodes if isinstance(node, ast.Call))
 
 
 Rule = Callable[[Source], Iterator[str]]
@@ -120,7 +124,7 @@ def names_say_something(source: Source) -> Iterator[str]:
     for part in Path(source.path).with_suffix("").parts:
         if _EMPTY_WORDS & set(part.split("_")):
             yield f"module {part}"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Manager", "Helper", "Handler", "Service", "Utils")):
             yield f"class {node.name}"
 
@@ -132,7 +136,7 @@ def certs_read_no_clock(source: Source) -> Iterator[str]:
     """What certificate bytes mean does not depend on when one looks: the moment is an argument."""
     if source.room != "certs":
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         is_clock = isinstance(node, ast.Attribute) and {node.attr, ast.unparse(node)} & _CLOCKS
         if is_clock or (isinstance(node, ast.Import | ast.ImportFrom) and "time" in _imported(node)):
             yield f"line {node.lineno}: {ast.unparse(node)}"
@@ -159,7 +163,7 @@ def permits_come_from_decide(source: Source) -> Iterator[str]:
     if source.path != "authz/decide.py":
         names = {"Permit"} | {
             alias.asname
-            for node in ast.walk(source.tree)
+            for node in source.nodes
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
             if alias.name == "Permit" and alias.asname
@@ -202,7 +206,7 @@ def checks_return_no_bool(source: Source) -> Iterator[str]:
 def verifier_stands_alone(source: Source) -> Iterator[str]:
     """The audit verifier imports the standard library and itself, relatively: it travels without Yumen."""
     if source.path.startswith("audit/verifier/"):
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0):
                 foreign = {name.partition(".")[0] for name in _imported(node)} - sys.stdlib_module_names
                 yield from (f"line {node.lineno}: imports {name}" for name in foreign)
@@ -219,7 +223,7 @@ def nothing_waits_to_be_written(source: Source) -> Iterator[str]:
 
 def errors_are_not_swallowed(source: Source) -> Iterator[str]:
     """A handler for everything raises again, or says in a comment why it does not."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler) or any(isinstance(child, ast.Raise) for child in ast.walk(node)):
             continue
         lines = source.text.splitlines()[node.lineno - 1 : node.body[0].end_lineno]

@@ -32,7 +32,11 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
         ("certs/chain.py", "from core.seal import Vault"),
     ],
     "verifier": [("audit/verifier/note.py", "import cryptography"), ("audit/verifier/merkle.py", "from audit.tables import TrailEvent")],
-    "keys": [("web/problems.py", "import ca.keys"), ("cli/main.py", "from ca.keys import Signers")],
+    "keys": [
+        ("web/problems.py", "import ca.keys"),
+        ("cli/main.py", "from ca.keys import Signers"),
+        ("ca/registration.py", "import ca.keys"),
+    ],
     "trail": [("ca/states.py", "import audit.tables"), ("ops/node.py", "from audit import append")],
     "permits": [
         ("ca/states.py", "from authz.decide import require"),

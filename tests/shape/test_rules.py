@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from core.errors import Error
@@ -89,14 +91,18 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
 }
 
 
+@cache
+def _found(rule: Rule) -> list[tuple[str, str]]:
+    return [(source.path, problem) for source in sources() for problem in rule(source)]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_product_keeps_the_rule(rule: Rule) -> None:
-    found = [(source.path, problem) for source in sources() for problem in rule(source)]
-    assert [f"{path}: {problem}" for path, problem in found if not is_excused(path, problem)] == []
+    assert [f"{path}: {problem}" for path, problem in _found(rule) if not is_excused(path, problem)] == []
 
 
 def test_no_exception_outlives_its_cause() -> None:
-    found = [(source.path, problem) for source in sources() for rule in RULES for problem in rule(source)]
+    found = [pair for rule in RULES for pair in _found(rule)]
     used = {key for key in EXCEPTIONS for path, problem in found if key[0] == path and problem.startswith(key[1])}
     assert sorted(set(EXCEPTIONS) - used) == []
     assert [key for key, reason in EXCEPTIONS.items() if len(reason) < 20] == []
