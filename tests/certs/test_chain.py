@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import crypto
 
-from certs import bundles, chain
+from certs import bundles, chain, der
 from certs.chain import Reason, Trust
 from certs.profiles import PROFILES, Purpose
 from certs.suites import spki_sha256
@@ -426,6 +426,14 @@ def unknown_critical_extension():
 
 
 @case
+def unknown_critical_extension_with_ed25519():
+    """INVALID as before, in Ed25519, where the walk is alone. RFC 5280 section 4.2."""
+    strange = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.32473.9"), b"\x05\x00"), True)
+    root = Node("root", key=ed25519.Ed25519PrivateKey.generate())
+    return Case([Node("leaf", root, ca=False, more=(strange,))], [root], reasons=(Reason.MALFORMED,))
+
+
+@case
 def unreadable_extension():
     """INVALID root -> leaf with garbage for a subjectAltName."""
     garbage = (x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\xff\xff"), False)
@@ -560,6 +568,22 @@ def test_many_cross_certificates_cost_little():
     found = Case([Node("leaf", top, ca=False), *loop], [Node("root")]).ours()
     assert found.reasons
     assert len(found.chain) <= chain.MAX_DEPTH
+
+
+def with_unused_bit(whole: bytes, tbs: bytes, suite, signer) -> bytes:
+    """The signed `tbs` with a BIT STRING that leaves out the signature's last bit, which is 0: readable, and not what was signed."""
+    signature = suite.sign(signer, tbs)
+    while signature[-1] & 1:
+        signature = suite.sign(signer, tbs)
+    return der.sequence(tbs, der.parts(whole)[1], der.tlv(der.BIT_STRING, b"\x01" + signature))
+
+
+def test_signature_with_unused_bits_is_refused(house):
+    """RFC 5280 section 4.1.1.3; cryptography and OpenSSL read over it, so one certificate would have several encodings."""
+    leaf = house.leaves["device"]
+    other = with_unused_bit(leaf.public_bytes(bundles.Encoding.DER), leaf.tbs_certificate_bytes, house.suite, house.staff.key)
+    trust = Trust(roots=[house.root.cert], intermediates=[house.staff.cert])
+    assert chain.check(other, trust, at=NOW, purpose=Purpose.CLIENT).reasons == (Reason.BAD_SIGNATURE,)
 
 
 @given(at=st.integers(0, 900), change=st.integers(1, 255))
