@@ -85,7 +85,7 @@ def _answer_errors(app: Flask, pages: Any) -> None:
         status = error.code or 500
         if status < 400:
             return Response(status=status, headers=[("Location", error.get_response().headers["Location"])])
-        known = _known(error, status)
+        known = _known(status)
         if pages is not None and not door.for_programs(request.path):
             door.visit().refuse(known)
             page: Response = pages.problem(known, status)
@@ -97,7 +97,7 @@ def _answer_errors(app: Flask, pages: Any) -> None:
         return response
 
 
-def _known(error: HTTPException, status: int) -> Error:
+def _known(status: int) -> Error:
     """The framework's own refusals in our words."""
     if status >= 500:
         return Error("something went wrong inside; the operator's log has the reason")

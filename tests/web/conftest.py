@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from core.settings import load
 from ops.demo import make_demo
 from ops.node import Node
-from ops.service import embedded
+from ops.running import embedded
 from web.server import serve
 
 STAFF, OTHER_STAFF, REGISTRAR, SECOND_REGISTRAR, FAR_REGISTRAR = "zhangsan", "lisi", "zhaoliu", "sunqi", "zhouba"

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from tests.web.conftest import AUDITOR, FAR_REGISTRAR, OTHER_STAFF, REGISTRAR, STAFF, Issued, Service
 from tests.web.pki import make
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 QUESTION = {
     "subject": {"type": "user", "id": STAFF},

@@ -19,6 +19,8 @@ from tests.web.pki import Holder, make
 from web import wire
 from web.server import Listener, Servers, tls_context
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 1_000
 
 

@@ -18,6 +18,8 @@ from cryptography.x509 import ocsp
 
 from tests.web.conftest import STAFF, Issued, Service
 
+pytestmark = pytest.mark.slow
+
 GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
 
 

@@ -29,6 +29,8 @@ from tests.web.conftest import (
     csr_pem,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def submit(service: Service, uid: str, **more: str) -> dict[str, object]:
     body = {"profile": "staff-sign", "csr": csr_pem(ec.generate_private_key(ec.SECP256R1()))} | more

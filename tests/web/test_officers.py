@@ -1,0 +1,160 @@
+"""What officers do over REST: one-time codes, applications and grants, confirmations, blocks, explanations."""
+
+from __future__ import annotations
+
+import pyotp
+import pytest
+
+from tests.web.conftest import AUDITOR, FAR_REGISTRAR, OTHER_STAFF, OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Service
+
+pytestmark = pytest.mark.slow
+
+
+def unit_of(service: Service, uid: str) -> str:
+    return service.person(uid).get("/api/v1/me").json()["unit"]
+
+
+def test_codes_are_enrolled_with_password_and_registrars_code_and_a_password_alone_gains_nothing(service: Service) -> None:
+    account = service.account("liuyang") if any(one["uid"] == "liuyang" for one in service.told["accounts"]) else service.account("wangwu")
+    uid, password = account["uid"], account["password"]
+    stranger = service.client()
+    alone = stranger.post("/api/v1/totp/enrolments", json={"uid": uid, "password": password, "code": "aaaaa-bbbbb"})
+    assert (alone.status_code, alone.json()["code"]) == (401, "unauthenticated")
+    registrar = next(
+        one for one in (REGISTRAR, FAR_REGISTRAR) if service.person(one).post("/api/v1/totp/codes", json={"person": uid}).status_code == 201
+    )
+    code = service.person(registrar).post("/api/v1/totp/codes", json={"person": uid}).json()["code"]
+    begun = stranger.post("/api/v1/totp/enrolments", json={"uid": uid, "password": password, "code": code})
+    assert begun.status_code == 201, begun.text
+    generator = pyotp.TOTP(begun.json()["secret"])
+    assert begun.json()["uri"].startswith("otpauth://totp/")
+    proof = {"uid": uid, "password": password, "code": code}
+    wrong = stranger.post("/api/v1/totp/enrolments/confirm", json=proof | {"totp": "000000"})
+    assert wrong.status_code == 401
+    finished = stranger.post("/api/v1/totp/enrolments/confirm", json=proof | {"totp": generator.now()})
+    assert finished.status_code == 200, finished.text
+    recovery = finished.json()["codes"]
+    assert len(recovery) == 10
+    again = stranger.post("/api/v1/totp/enrolments", json=proof)
+    assert again.status_code == 401  # the registrar's code is used up
+    by_recovery = stranger.post("/api/v1/sessions", json={"uid": uid, "password": password, "totp": recovery[0]})
+    assert by_recovery.status_code == 201
+    assert stranger.post("/api/v1/sessions", json={"uid": uid, "password": password, "totp": recovery[0]}).status_code == 401
+
+
+def test_codes_are_enrolled_in_a_session_begun_by_certificate_without_a_registrar(service: Service) -> None:
+    taken = service.enrol(STAFF)
+    token = service.client(cert=taken.files).post("/api/v1/sessions").json()["token"]
+    client = service.client(cert=taken.files, token=token)
+    begun = client.post("/api/v1/totp/enrolments")
+    assert begun.status_code == 201, begun.text
+    finished = client.post("/api/v1/totp/enrolments/confirm", json={"totp": pyotp.TOTP(begun.json()["secret"]).now()})
+    assert len(finished.json()["codes"]) == 10
+    service.account(STAFF)["totp"] = begun.json()["secret"]
+    assert service.client().post("/api/v1/totp/enrolments").status_code == 401
+
+
+def test_codes_are_handed_out_in_scope_never_to_oneself(service: Service) -> None:
+    for uid, person, status in ((REGISTRAR, REGISTRAR, 403), (FAR_REGISTRAR, STAFF, 403), (STAFF, STAFF, 403), (REGISTRAR, "nobody", 404)):
+        assert service.person(uid).post("/api/v1/totp/codes", json={"person": person}).status_code == status, (uid, person)
+
+
+def test_an_application_is_registered_granted_keyed_and_unkeyed(service: Service) -> None:
+    unit = unit_of(service, STAFF)
+    body = {"id": "fin", "name": "财务", "unit": unit, "owner": OWNER, "actions": ["pay"], "types": ["bill"]}
+    assert service.person(SECURITY).post("/api/v1/applications", json=body).status_code == 403
+    made = service.person(SYSTEM).post("/api/v1/applications", json=body)
+    assert made.status_code == 201, made.text
+    assert made.json()["receipts"][0].startswith("ca/1/")
+    assert service.person(SYSTEM).post("/api/v1/applications", json=body).json()["code"] == "conflict"
+    assert "fin" in [one["id"] for one in service.person(STAFF).get("/api/v1/applications").json()["items"]]
+
+    grant = {"application": "fin", "action": "pay", "type": "bill", "role": "staff", "unit": unit}
+    assert service.person(SYSTEM).post("/api/v1/grants", json=grant).status_code == 403
+    added = service.person(SECURITY).post("/api/v1/grants", json=grant)
+    assert added.status_code == 201, added.text
+
+    assert service.person(STAFF).post("/api/v1/applications/fin/keys", json={}).status_code == 403
+    key = service.person(OWNER).post("/api/v1/applications/fin/keys", json={}).json()
+    assert key["key"].startswith(f"yk_{key['id']}_")
+    application = service.client(token=key["key"])
+    asked = {
+        "subject": {"type": "user", "id": STAFF},
+        "action": {"name": "pay"},
+        "resource": {"type": "bill", "id": "b1", "properties": {"unit": unit}},
+    }
+    allowed = application.post("/access/v1/evaluation", json=asked).json()
+    assert (allowed["decision"], allowed["context"]["rule"]) == (True, added.json()["id"])
+    assert service.person(SECURITY).delete(f"/api/v1/applications/fin/grants/{added.json()['id']}").status_code == 200
+    denied = application.post("/access/v1/evaluation", json=asked).json()
+    assert (denied["decision"], denied["context"]["reason"]) == (False, "no_grant")
+    assert service.person(OWNER).delete(f"/api/v1/applications/fin/keys/{key['id']}").status_code == 200
+    assert application.post("/access/v1/evaluation", json=asked).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"assurance": 7},
+        {"effect": "maybe"},
+        {"not_before": "tomorrow"},
+        {"action": "unregistered"},
+        {"conditions": {"x.y": 1}},
+        {"more": 1},
+    ],
+)
+def test_a_grant_that_makes_no_sense_is_malformed(service: Service, change: dict[str, object]) -> None:
+    grant = {"application": "oa", "action": "read", "type": "document", "role": "staff"} | change
+    assert service.person(SECURITY).post("/api/v1/grants", json=grant).json()["code"] == "malformed"
+
+
+def test_an_asset_is_registered_by_a_registrar_of_its_unit(service: Service) -> None:
+    body = {"ref": "server:www", "name": "网站", "owner": OTHER_STAFF, "unit": unit_of(service, STAFF), "names": ["www.qinghe.example"]}
+    assert service.person(FAR_REGISTRAR).post("/api/v1/assets", json=body).status_code == 403
+    assert service.person(REGISTRAR).post("/api/v1/assets", json=body | {"names": ["*.example"]}).json()["code"] == "malformed"
+    assert service.person(REGISTRAR).post("/api/v1/assets", json=body).status_code == 201
+    assert service.person(REGISTRAR).post("/api/v1/assets", json=body).json()["code"] == "conflict"
+
+
+def test_a_blocked_person_is_refused_at_the_next_request(service: Service) -> None:
+    uid = OTHER_STAFF
+    client = service.person(uid)
+    assert client.get("/api/v1/me").status_code == 200
+    assert service.person(SYSTEM).post(f"/api/v1/persons/{uid}/block", json={"reason": "lost"}).status_code == 403
+    assert service.person(SECURITY).post(f"/api/v1/persons/{uid}/block", json={"reason": "lost"}).status_code == 200
+    assert client.get("/api/v1/me").json()["reason"] == "blocked"
+    assert service.person(SECURITY).post(f"/api/v1/persons/{uid}/unblock", json={}).status_code == 200
+    assert client.get("/api/v1/me").status_code == 200
+
+
+def test_a_role_is_confirmed_by_a_security_administrator_for_somebody_else(service: Service) -> None:
+    registrar = service.person(REGISTRAR).get("/api/v1/me").json()
+    held = next(role for role in registrar["roles"] if role["role"] == "registrar")
+    security = service.person(SECURITY)
+    path = f"/api/v1/persons/{REGISTRAR}/confirmations"
+    assert security.post(path, json=held).json()["code"] == "conflict"
+    assert service.person(AUDITOR).post(f"{path}/withdraw", json=held).status_code == 403
+    assert security.post(f"{path}/withdraw", json=held).status_code == 200
+    roles = {role["role"] for role in service.person(REGISTRAR).get("/api/v1/me").json()["roles"]}
+    assert "registrar" not in roles
+    assert security.post(path, json=held).status_code == 200
+    assert "registrar" in {role["role"] for role in service.person(REGISTRAR).get("/api/v1/me").json()["roles"]}
+    own = security.get("/api/v1/me").json()["roles"][0]
+    assert security.post(f"/api/v1/persons/{SECURITY}/confirmations", json=own).json()["reason"] == "own-request"
+    assert security.post("/api/v1/persons/nobody/confirmations", json=held).status_code == 404
+
+
+def test_a_decision_is_explained_and_who_may_is_listed(service: Service) -> None:
+    unit = unit_of(service, STAFF)
+    auditor = service.person(AUDITOR)
+    told = auditor.get("/api/v1/authz/explain", params={"person": REGISTRAR, "action": "request:approve", "unit": unit}).json()
+    assert (told["allowed"], told["rule"]) == (True, "request-approve.registrar")
+    told = auditor.get("/api/v1/authz/explain", params={"person": FAR_REGISTRAR, "action": "request:approve", "unit": unit}).json()
+    assert (told["allowed"], told["nearest"], told["lacked"]) == (False, "request-approve.registrar", "out-of-scope")
+    able = auditor.post("/api/v1/authz/who-can", json={"action": "request:approve", "unit": unit}).json()["items"]
+    assert REGISTRAR in [one["uid"] for one in able]
+    assert FAR_REGISTRAR not in [one["uid"] for one in able]
+    assert service.person(STAFF).post("/api/v1/authz/who-can", json={"action": "request:approve"}).status_code == 403
+    assert auditor.post("/api/v1/authz/who-can", json={"action": "nonsense"}).json()["code"] == "malformed"
+    assert auditor.post("/api/v1/directory/accept", json={"digest": "0" * 64}).status_code == 403
+    assert service.person(SECURITY).post("/api/v1/directory/accept", json={"digest": "0" * 64}).json()["code"] == "conflict"
