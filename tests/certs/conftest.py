@@ -18,7 +18,11 @@ def now() -> dt.datetime:
     return NOW
 
 
-@pytest.fixture(params=list(SUITES), scope="session")
+# RSA keys take seconds to make.
+_PARAMS = [pytest.param(name, marks=pytest.mark.slow if name.startswith("rsa") else ()) for name in SUITES]
+
+
+@pytest.fixture(params=_PARAMS, scope="session")
 def every_house(request) -> House:
     """The hierarchy in each suite in turn."""
     return house_of(request.param)

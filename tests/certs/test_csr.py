@@ -101,6 +101,7 @@ def test_other_curves_are_refused(curve):
         csr.parse(request(ec.generate_private_key(curve)).public_bytes(Encoding.DER))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ed448.Ed448PrivateKey.generate, lambda: dsa.generate_private_key(2048)])
 def test_other_kinds_are_refused(make):
     with pytest.raises(Malformed, match="kind"):
@@ -114,6 +115,7 @@ def test_point_off_the_curve_is_malformed():
         csr.parse(request(pair).public_bytes(Encoding.DER).replace(point, point[:-1] + bytes((point[-1] ^ 1,))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [1024, 2048, 3072 - 8])
 def test_short_rsa_is_refused(bits):
     with pytest.raises(Malformed, match="3072 to 8192"):

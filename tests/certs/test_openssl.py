@@ -9,7 +9,7 @@ import pytest
 from certs import bundles, crl, ocsp
 from tests.certs.hierarchy import NOW, ROOT_URLS, URLS
 
-pytestmark = pytest.mark.component("openssl")
+pytestmark = [pytest.mark.component("openssl"), pytest.mark.slow]
 
 DAY = dt.timedelta(days=1)
 AT = str(int((NOW + dt.timedelta(hours=1)).timestamp()))

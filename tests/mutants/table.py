@@ -129,4 +129,40 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         "tests/authz/test_login.py::test_code_of_an_earlier_step_is_refused_after_a_later_one",
     ),
+    # What certificate bytes mean.
+    Mutant(
+        "a request proves possession",
+        "certs/csr.py",
+        'if not reading.read("certification request", lambda: request.is_signature_valid):',
+        "if False:",
+        "tests/certs/test_csr.py::test_key_of_someone_else_is_not_proved",
+    ),
+    Mutant(
+        "chains have a second opinion",
+        "certs/chain.py",
+        "reasons = reasons or _second_opinion(path, at)",
+        "reasons = reasons",
+        "tests/certs/test_chain.py::test_chain",
+    ),
+    Mutant(
+        "CRL numbers grow",
+        "certs/crl.py",
+        "if fresh.number <= former.number:",
+        "if fresh.number < former.number:",
+        "tests/certs/test_crl.py::test_gate_holds_back_a_number_that_is_not_greater",
+    ),
+    Mutant(
+        "a CRL forgets nobody",
+        "certs/crl.py",
+        "if serial in expected.unexpired and not released:",
+        "if False:",
+        "tests/certs/test_crl.py::test_gate_holds_back_a_list_that_forgets",
+    ),
+    Mutant(
+        "an OCSP question is about one issuer",
+        "certs/ocsp.py",
+        "return mine == (request.hash_name, request.issuer_name_hash, request.issuer_key_hash)",
+        "return True",
+        "tests/certs/test_ocsp.py::test_right_serial_of_the_wrong_issuer_does_not_match",
+    ),
 )
