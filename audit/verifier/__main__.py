@@ -89,7 +89,9 @@ def _bundle(data: bytes, keys: Sequence[VerifierKey]) -> list[str]:
     report = check_bundle(data, keys)
     lines = [f"holds: {sum(report.events.values())} events, query `{report.query}`, exported {report.made_at}"]
     for log, count in sorted(report.events.items()):
-        hidden = f", {report.withheld[log]} more withheld in that range" if log in report.withheld else ""
+        hidden = ", nothing is shown about what stands between them"
+        if log in report.withheld:
+            hidden = f", {report.withheld[log]} more withheld in that range"
         lines.append(f"  {log}: {count} events in {_told(report.heads[log])}{hidden}")
     if report.disclosed:
         lines.append(f"  {report.disclosed} personal values disclosed, each as committed")

@@ -136,16 +136,24 @@ def hide_in_range(files: Files) -> None:
     files["ranges/access-1.leaves"] = leaves[: 3 * 32] + bytes(32) + leaves[4 * 32 :]
 
 
+def without_ranges(files: Files) -> None:
+    files["manifest.json"] = json.dumps(json.loads(files["manifest.json"]) | {"ranges": []}).encode()
+
+
+def forge_without_ranges(files: Files) -> None:
+    without_ranges(files)
+    change("events.jsonl", b'"allow"', b'"deny" ')(files)
+
+
 def mislabel(files: Files) -> None:
+    """Present an event of the one log as an event of the other."""
+    without_ranges(files)
     manifest = json.loads(files["manifest.json"])
-    manifest["places"] = [["ca/1" if log == "access/1" else log, index + 100] for log, index in manifest["places"]]
-    for log, index in manifest["places"]:
-        for old in ("access-1", "ca-1"):
-            if (name := f"proofs/{old}/{index - 100}.tlog-proof") in files:
-                files[f"proofs/{log.replace('/', '-')}/{index}.tlog-proof"] = files[name].replace(
-                    f"index {index - 100}".encode(), f"index {index}".encode()
-                )
+    at = manifest["places"].index(["access/1", 4])
+    manifest["places"][at] = ["ca/1", 4]
     files["manifest.json"] = json.dumps(manifest).encode()
+    files["proofs/ca-1/4.tlog-proof"] = files["proofs/access-1/4.tlog-proof"]
+    files["disclosures.jsonl"] = b""
 
 
 @pytest.mark.parametrize(
@@ -164,6 +172,7 @@ def mislabel(files: Files) -> None:
         move_range,
         hide_in_range,
         mislabel,
+        forge_without_ranges,
         lambda files: files.pop("manifest.json"),
         lambda files: files.pop("proofs/access-1/4.tlog-proof"),
         lambda files: files.update({"manifest.json": b"[]"}),
@@ -184,6 +193,14 @@ def test_an_event_left_out_is_counted_as_withheld(home: Home, exported: bytes) -
     files["disclosures.jsonl"] = files["disclosures.jsonl"].partition(b"\n")[2]
     report = check_bundle(pack(files), home.keys)
     assert report.withheld["access/1"] == 3
+
+
+def test_a_bundle_that_lists_no_range_says_so(home: Home, exported: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = unpack(exported)
+    without_ranges(files)
+    (tmp_path / "bundle.zip").write_bytes(pack(files))
+    assert main([str(tmp_path / "bundle.zip"), *(part for key in home.keys for part in ("--key", key.encode()))]) == 0
+    assert "nothing is shown about what stands between them" in capsys.readouterr().out
 
 
 def test_what_no_head_covers_is_not_exported(home: Home) -> None:

@@ -18,6 +18,8 @@ from audit.verifier.errors import Tampered
 from audit.verifier.note import Checkpoint
 from tests.audit.homes import close_home, open_home
 
+pytestmark = pytest.mark.slow
+
 NODES = ("n0", "n1", "n2", "n3")
 ROOT = Path(__file__).parents[2]
 
