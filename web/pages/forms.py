@@ -7,6 +7,7 @@ from typing import Any
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import Field, HiddenField, PasswordField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length
 
 from web.pages import words
@@ -70,7 +71,7 @@ class Decide(FlaskForm):  # type: ignore[misc]
 class Revoke(FlaskForm):  # type: ignore[misc]
     """Why a certificate ends."""
 
-    reason: Field = SelectField(_l("Reason"), choices=list(words.REVOCATION.items()), default="unspecified")
+    reason: Field = SelectField(_l("Reason"), choices=[SelectChoice(*each) for each in words.REVOCATION.items()], default="unspecified")
 
 
 class HandOut(FlaskForm):  # type: ignore[misc]

@@ -13,6 +13,7 @@ from flask.globals import request_ctx
 from flask_babel import lazy_gettext as _l
 from markupsafe import Markup
 
+from authz.people import ROLES
 from web import door
 from web.pages import language
 
@@ -25,9 +26,9 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
-#: Where each role works: endpoint, label, roles (none: everybody).
+#: Where each role works: endpoint, label, roles. Later ones are more particular.
 PLACES = (
-    ("staff.home", _l("My certificates"), frozenset({"staff"})),
+    ("staff.home", _l("My certificates"), frozenset(ROLES)),
     ("desk.queue", _l("Desk"), frozenset({"registrar"})),
     ("trail.events", _l("Trail"), frozenset({"auditor"})),
     ("offices.security", _l("Security"), frozenset({"security-admin"})),
@@ -55,6 +56,7 @@ class Frame:
     name: str
     unit: str
     places: tuple[Place, ...]
+    endpoint: str
     demo: bool
     origin: str
 
@@ -79,6 +81,7 @@ def frame(node: Node) -> Frame:
         name=language.named(person) if person else "",
         unit=language.named(directory.units.get(person.unit)) if person else "",
         places=places(),
+        endpoint=request.endpoint or "",
         demo=node.settings.demo,
         origin=node.settings.web.https_url.rstrip("/"),
     )

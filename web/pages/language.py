@@ -85,7 +85,7 @@ def iso(moment: dt.datetime) -> str:
 
 def ago(span: dt.timedelta) -> str:
     """A length of time in words, such as `3 hours`."""
-    return str(format_timedelta(span, granularity="minute", threshold=1.2))
+    return str(format_timedelta(span, granularity="minute"))
 
 
 def named(thing: Any) -> str:

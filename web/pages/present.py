@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from flask import url_for
 from flask_babel import format_number
 from flask_babel import gettext as _
@@ -64,7 +65,7 @@ def certificate(row: Any) -> SimpleNamespace:
         status=status(row),
         validity=_("%(first)s to %(last)s", first=language.day(row.not_before), last=language.day(row.not_after)),
         serial=row.serial,
-        authority=row.authority,
+        authority=_issuer(row.der),
         issued_at=row.issued_at,
         not_after=row.not_after,
         fingerprint=hashlib.sha256(row.der).hexdigest(),
@@ -72,6 +73,12 @@ def certificate(row: Any) -> SimpleNamespace:
         reason=words.say(words.REASON, revocation.reason) if revocation else "",
         request_id=row.request_id,
     )
+
+
+def _issuer(der: bytes) -> str:
+    """The name of the authority that signed, as the certificate says it."""
+    named = x509.load_der_x509_certificate(der).issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(named[0].value) if named else ""
 
 
 def passes(rows: Iterable[Any]) -> list[SimpleNamespace]:
@@ -123,9 +130,9 @@ def comparison(row: Any) -> list[SimpleNamespace]:
 
 def _text(facts: Facts | None, field: str) -> str:
     if facts is None:
-        return _("no longer there")
+        return str(_("no longer there"))
     value = getattr(facts, field)
-    return value if isinstance(value, str) else " / ".join(map(str, value))
+    return str(value) if isinstance(value, str) else " / ".join(value)
 
 
 def offered(facts: Facts, profile: str) -> SimpleNamespace:
@@ -152,14 +159,14 @@ def entry(row: Any, proof: str = "") -> SimpleNamespace:
         kind=words.kind(row.kind, body.get("code", "")),
         code=body.get("code", ""),
         place=f"{row.place} · {row.idx}",
-        actor=":".join(filter(None, (actor.get("kind", ""), actor.get("id", "")))),
+        actor=":".join(filter(None, (actor.get("k", ""), actor.get("id", "")))),
         authentication=words.say(words.AUTHENTICATION, actor.get("auth", "none")),
         roles=", ".join(str(words.say(words.ROLE, role)) for role in actor.get("roles", ())) or "–",
-        object=body.get("object", ""),
-        outcome=words.mark(words.OUTCOME, body.get("outcome", "")),
-        reason=words.say(words.REASON, body.get("reason", "")),
-        rule=body.get("rule", ""),
-        request_id=body.get("request_id", ""),
+        object=body.get("obj", ""),
+        outcome=words.mark(words.OUTCOME, body.get("out", "")),
+        reason=words.say(words.REASON, body.get("rsn", "")),
+        rule=body.get("pol", {}).get("rule", ""),
+        request_id=body.get("req", ""),
         leaf=row.leaf,
         body=row.raw.decode(),
         proof=proof,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import Response, make_response, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from core.errors import Error, RateLimited
 from core.logs import request_id
-from web import problems
+from web import door, problems
 from web.pages import language, words
 
 
@@ -20,7 +23,7 @@ def problem(error: Error, status: int) -> AnyResponse:
     page = render_template(
         "error.html",
         status=status,
-        title=words.say(words.PROBLEM, error.code),
+        title=words.say(words.PROBLEM, error.code if status < 500 or error.code == "unavailable" else "internal"),
         detail=said(error),
         reason=words.say(words.REASON, reason) if reason else "",
         request_id=request_id.get(),
@@ -31,10 +34,31 @@ def problem(error: Error, status: int) -> AnyResponse:
     return response
 
 
+#: Facts that are stored words: how they are said. Several stand beside each other with a `/`.
+_STORED: Mapping[str, Mapping[str, Any]] = {
+    "needed": words.ROLE,
+    "role": words.ROLE,
+    "reason": words.REASON,
+    "profile": words.PROFILE,
+    "step": words.STEP,
+    "state": {state: word.label for state, word in (*words.REQUEST.items(), *words.CERTIFICATE.items())},
+}
+
+
 def said(error: Error) -> str:
     """The message of `error` as a sentence in the reader's language."""
     template = str(gettext(error.template))
-    text = template.format(**error.facts) if error.facts else template
+    text = template.format(**{name: _fact(name, value) for name, value in error.facts.items()}) if error.facts else template
     if language.current() == "zh":
         return text.rstrip("。") + "。"
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _fact(name: str, value: object) -> object:
+    """A fact of an error as the reader says it: stored words, and units by their name in the reader's language."""
+    if name in _STORED and isinstance(value, str):
+        return "/".join(str(words.say(_STORED[name], part)) for part in value.split("/"))
+    if name in {"unit", "places"} and isinstance(value, str) and language.current() != "zh":
+        known = {unit.name: unit for unit in door.node().world.current().directory.units.values()}
+        return ", ".join(language.named(known.get(part)) or part for part in value.split("、"))
+    return value

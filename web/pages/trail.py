@@ -23,7 +23,7 @@ from web.pages.problem import said
 blueprint = Blueprint("trail", __name__, url_prefix="/trail")
 
 _TRAIL = Target("trail")
-_PAGE = 50
+_PAGE = 25
 
 
 @blueprint.get("")

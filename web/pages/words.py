@@ -84,6 +84,19 @@ REVOCATION: Mapping[str, Any] = {
     "unspecified": _l("Another reason"),
 }
 
+#: What can be done to a request or a certificate.
+STEP: Mapping[str, Any] = {
+    "approve": _l("approve"),
+    "refuse": _l("refuse"),
+    "return": _l("return"),
+    "fail": _l("fail"),
+    "intend": _l("intend"),
+    "issue": _l("issue"),
+    "suspend": _l("suspend"),
+    "release": _l("release"),
+    "revoke": _l("revoke"),
+}
+
 #: Why something was refused or ended, as the trail and the rows store it.
 REASON: Mapping[str, Any] = {
     "allowed": _l("allowed"),

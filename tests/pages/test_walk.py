@@ -1,0 +1,128 @@
+"""Every page as each role, in both languages: no complaint, nothing untranslated, nothing wider than a small phone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.pages.conftest import Portal, Visitor
+
+pytestmark = [pytest.mark.component("chromium", "cjk-font", "openssl"), pytest.mark.journey]
+
+#: What each persona can open, one address a word; `{…}` is filled with what the story below has made.
+_ADDRESSES = {
+    "": "/login /login/enrol /login/recover /style /no-such-page",
+    "zhangsan": "/ /certificates/new /certificates/new/key /requests/{open} /requests/{issued} /requests/{refused} /certificates/{serial}"
+    " /certificates/{revoked} /authenticator /desk /trail /desk/requests/{open}",
+    "wangwu": "/ /requests/{open}",
+    "zhaoliu": "/desk /desk/requests/{open} /desk/requests/{issued} /desk/certificates /desk/certificates/{serial} /desk/codes /"
+    " /desk/certificates?holder=nobody",
+    "zhouba": "/desk /desk/requests/{open}",
+    "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system",
+    "zhengshi": "/security /system /",
+    "wujiu": "/system /security /",
+    "fenger": "/",
+}
+PLACES = {uid: addresses.split() for uid, addresses in _ADDRESSES.items()}
+
+TEXTS = """() => {
+    const found = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const holder = walker.currentNode.parentElement;
+        if (holder.closest('[translate=no], code, pre, script, noscript')) continue;
+        const text = walker.currentNode.data.trim();
+        if (text) found.push(text);
+    }
+    for (const element of document.querySelectorAll('[aria-label], [placeholder], [title], [data-label]')) {
+        if (element.closest('[translate=no]')) continue;
+        for (const name of ['aria-label', 'title', 'data-label']) if (element.hasAttribute(name)) found.push(element.getAttribute(name));
+    }
+    for (const element of document.querySelectorAll('form')) {
+        for (const [name, value] of Object.entries(element.dataset)) if (name !== 'label') found.push(value);
+    }
+    return found.concat([document.title]);
+}"""
+
+HAN = re.compile(r"[\u3400-\u9fff]")
+#: Two Latin words in a row are a sentence that nobody translated; names of things we quote are not.
+LATIN = re.compile(r"[A-Za-z]{2,}[ ,][A-Za-z]{2,}")
+QUOTED = re.compile(r"`[^`]*`|yumen (?:enroll|audit verify)|/[\w./-]+|[0-9a-f]{16,}")
+
+
+@pytest.fixture(scope="module")
+def story(portal: Portal) -> dict[str, Any]:
+    """One request of each kind, made by people in their browsers."""
+    made: dict[str, Any] = {}
+    for name in ("issued", "revoked", "refused", "open"):
+        visitor = portal.session("zhangsan")
+        made[name] = _ask(visitor)
+        if name == "open":
+            continue
+        desk = portal.session("zhaoliu").open(f"/desk/requests/{made[name]}")
+        desk.fill("#comment", "身份证件与本人相符" if name != "refused" else "请先更正目录中的单位")
+        desk.click("button.btn-jade" if name != "refused" else "form button.btn-stop")
+        if name == "refused":
+            continue
+        visitor.page.wait_for_selector("[data-finish]", timeout=15_000, state="attached")
+        made[f"{name}-serial"] = visitor.page.inner_text(".pass code")
+    page = portal.session("zhangsan").open(f"/certificates/{made['revoked-serial']}")
+    page.click("details.stop summary")
+    page.select_option("#reason", "superseded")
+    page.click("details.stop button")
+    return {**made, "serial": made["issued-serial"], "revoked": made["revoked-serial"]}
+
+
+def _ask(visitor: Visitor) -> int:
+    page = visitor.open("/certificates/new/key")
+    page.fill("#password", "Lantern over 9 hills")
+    page.fill("#again", "Lantern over 9 hills")
+    page.click("form[data-enrol] button")
+    page.wait_for_url("**/requests/*")
+    return int(page.url.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize("uid", PLACES)
+def test_every_page_of_a_role_is_translated_and_fits_a_small_phone(
+    portal: Portal, story: dict[str, Any], screenshots: Path, uid: str, lang: str
+) -> None:
+    wrong: list[str] = []
+    visitor = _with(portal, uid, lang)
+    for number, place in enumerate(PLACES[uid]):
+        page = visitor.open(place.format(**story))
+        wrong += _problems(page, lang, f"{uid or 'anyone'} {place}")
+        _picture(visitor, screenshots, f"{uid or 'anyone'}-{number}-{lang}")
+    visitor.context.close()
+    assert wrong + visitor.complaints == []
+
+
+def _with(portal: Portal, uid: str, lang: str) -> Visitor:
+    return portal.session(uid, lang) if uid else portal.visitor(lang)
+
+
+def _problems(page: Page, lang: str, where: str) -> list[str]:
+    page.set_viewport_size({"width": 360, "height": 720})
+    found = []
+    if (width := page.evaluate("document.documentElement.scrollWidth")) > 360:
+        found.append(f"{where} [{lang}]: {width} pixels wide")
+    if page.evaluate("document.documentElement.lang") != {"zh": "zh-CN", "en": "en"}[lang]:
+        found.append(f"{where} [{lang}]: says it is in another language")
+    if len(page.query_selector_all("h1:not([role])")) != 1:
+        found.append(f"{where} [{lang}]: not one heading")
+    foreign = LATIN if lang == "zh" else HAN
+    found += [f"{where} [{lang}]: {text!r}" for text in page.evaluate(TEXTS) if foreign.search(QUOTED.sub("", text))]
+    return found
+
+
+def _picture(visitor: Visitor, folder: Path, name: str) -> None:
+    visitor.page.screenshot(path=folder / f"{name}-phone.png", full_page=True)
+    visitor.page.set_viewport_size({"width": 1200, "height": 800})
+    visitor.page.screenshot(path=folder / f"{name}.png", full_page=True)
+    visitor.page.emulate_media(color_scheme="dark")
+    visitor.page.screenshot(path=folder / f"{name}-dark.png", full_page=True)
+    visitor.page.emulate_media(color_scheme="light")
