@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from audit.event import Event, Kind
 from audit.permit import Action
@@ -66,7 +66,7 @@ def fulfil(tx: Transaction, intent_id: int) -> bool:
         return False
     intent.state = after(INTENTS, IntentState.OPEN, IntentStep.FULFIL, f"intent:{intent_id}")
     if intent.request_id is not None:
-        request = tx.db.get_one(Request, intent.request_id, with_for_update=True, populate_existing=True)
+        request = _locked(tx.db, intent.request_id)
         request.state = after(REQUESTS, RequestState(request.state), RequestStep.ISSUE, request.ref)
     return True
 
@@ -140,7 +140,7 @@ def _swept(tx: Transaction, intent: Intent, under: Callable[..., Event]) -> Even
     details: dict[str, object] = {"tbs-sha256": intent.tbs_sha256, "node": intent.node, "boot": intent.boot}
     unit = ""
     if intent.request_id is not None:
-        request = tx.db.get_one(Request, intent.request_id, with_for_update=True, populate_existing=True)
+        request = _locked(tx.db, intent.request_id)
         request.state = after(REQUESTS, RequestState(request.state), RequestStep.SWEEP, request.ref)
         request.attempts += 1
         request.retry_at = tx.now + min(dt.timedelta(seconds=2 ** min(request.attempts, 10) - 2), LONGEST_WAIT)
@@ -151,8 +151,13 @@ def _swept(tx: Transaction, intent: Intent, under: Callable[..., Event]) -> Even
 
 
 def _begin(session: Session, request_id: int) -> bool:
-    request = session.get(Request, request_id, with_for_update=True, populate_existing=True)
-    if request is None or request.state != RequestState.APPROVED:
+    request = _locked(session, request_id)
+    if request.state != RequestState.APPROVED:
         return False
     request.state = after(REQUESTS, RequestState.APPROVED, RequestStep.INTEND, request.ref)
     return True
+
+
+def _locked(session: Session, request_id: int) -> Request:
+    """The request's row as it is now, without what hangs on it."""
+    return session.get_one(Request, request_id, with_for_update=True, populate_existing=True, options=[lazyload("*")])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cryptography import x509
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog import get_logger
@@ -263,17 +263,27 @@ def _cacheable(kept: _Kept, now: dt.datetime) -> Answer:
     return Answer(kept.der, max(0, min(left, MAX_AGE_SECONDS)), cacheable=True)
 
 
+#: Everything about one serial in one statement: each part is one look into a unique index.
+_REVOKED = (Revocation.authority == bindparam("authority"), Revocation.serial == bindparam("serial"))
+_LOOK = select(
+    select(func.max(Revocation.revision)).scalar_subquery().label("revision"),
+    select(Revocation.standing).where(*_REVOKED).scalar_subquery().label("standing"),
+    select(Revocation.reason).where(*_REVOKED).scalar_subquery().label("reason"),
+    select(Revocation.at).where(*_REVOKED).scalar_subquery().label("at"),
+    select(Certificate.intent_id)
+    .where(Certificate.authority == bindparam("authority"), Certificate.serial == bindparam("serial"))
+    .scalar_subquery()
+    .label("issued"),
+)
+
+
 def _status(session: Session, authority: str, serial: int) -> tuple[ocsp.Status, int]:
     """What is known of `serial`, and up to which revision: one read, one moment."""
-    hexed = f"{serial:x}"
-    revision = session.scalar(select(func.max(Revocation.revision))) or 0
-    row = session.execute(
-        select(Revocation.standing, Revocation.reason, Revocation.at).where(Revocation.authority == authority, Revocation.serial == hexed)
-    ).first()
-    if row is not None and row.standing != Standing.VALID:
+    row = session.connection().execute(_LOOK, {"authority": authority, "serial": f"{serial:x}"}).one()
+    revision = row.revision or 0
+    if row.standing is not None and row.standing != Standing.VALID:
         return ocsp.Revoked(row.at, row.reason), revision
-    issued = session.scalar(select(Certificate.intent_id).where(Certificate.authority == authority, Certificate.serial == hexed))
-    return (ocsp.Unknown() if issued is None else ocsp.Good()), revision
+    return (ocsp.Unknown() if row.issued is None else ocsp.Good()), revision
 
 
 def _lists(session: Session, seen: _Seen) -> tuple[dict[str, int], dict[str, bytes]]:
