@@ -89,11 +89,11 @@ def worker(*, as_json: bool) -> None:
     Several may run; the one that holds `leader.lock` works, the others wait for it.
     """
     from core import logs
-    from ops import service
+    from ops import running
 
     logs.configure()
     stop = _stop_on_signals()
-    with service.working(_settings()) as job:
+    with running.working(_settings()) as job:
         output.show({"state": "working" if job.leading else "standing by"}, as_json=as_json)
         stop.wait()
         click.echo("stopping", err=True)

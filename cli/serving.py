@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from core import logs
 from core.errors import Unavailable
 from core.settings import Settings
-from ops import demo, service
+from ops import demo
+from ops.running import addresses, embedded
 from web import server
 
 
@@ -22,7 +23,7 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
     logs.configure()
     if settings.demo:
         demo.refresh_accounts(settings)
-    with service.embedded(settings) as node:
+    with embedded(settings) as node:
         servers = server.serve(node)
         try:
             servers.start()
@@ -31,6 +32,6 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
                 "an address cannot be had: {reason}; end the other service, or set web.https and web.http", reason=error
             ) from error
         try:
-            yield service.addresses(settings)
+            yield addresses(settings)
         finally:
             servers.stop()

@@ -35,6 +35,10 @@ from core.seal import Vault
 from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
+from ops.ticker import Ticker
+
+#: Anonymous refusals are written down this often, once their minute is over.
+_NOISE_SECONDS = 5.0
 
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
@@ -124,6 +128,9 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     stack.callback(responder.close)
     noise = Noise(trail, clock)
     stack.callback(noise.flush, everything=True)
+    counting = Ticker("noise", _NOISE_SECONDS, noise.flush)
+    counting.start()
+    stack.callback(counting.stop)
     keys = homes.worker_vault(settings) if with_keys else None
     return Node(
         settings=settings,

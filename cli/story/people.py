@@ -23,18 +23,18 @@ def fresh_code(secret: str, steps: int = 0) -> str:
 def login(stage: Stage, uid: str) -> Api:
     """A logged-in person. A code that was used already (in an earlier telling) is followed by the next one."""
     account = stage.account(uid)
-    plain = Server(url=stage.url, ca_file=stage.ca_file)
     for steps in (0, 1, 0):
-        body = {"uid": uid, "password": account["password"], "totp": fresh_code(account["totp"], steps)}
-        with Api(plain) as api:
-            try:
-                token = api.post("/api/v1/sessions", body)["token"]
-            except CodeUsed as error:
-                if steps:
-                    time.sleep(error.retry_after_seconds)
-                continue
-        return Api(Server(url=stage.url, ca_file=stage.ca_file, token=token))
+        try:
+            return Api(_opened(stage, account, fresh_code(account["totp"], steps)))
+        except CodeUsed as error:
+            time.sleep(error.retry_after_seconds if steps else 0)
     raise StoryBroken(f"{uid} cannot log in: every code was used")
+
+
+def _opened(stage: Stage, account: dict[str, Any], code: str) -> Server:
+    with Api(Server(url=stage.url, ca_file=stage.ca_file)) as api:
+        token = api.post("/api/v1/sessions", {"uid": account["uid"], "password": account["password"], "totp": code})["token"]
+    return Server(url=stage.url, ca_file=stage.ca_file, token=token)
 
 
 def refused(expected: str, call: Any, *arguments: Any) -> Error:
