@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from core.errors import Error, Malformed, NotFound
-from web import api, door, problems
+from web import api, door, pages, problems
 from web.answers import common
 from web.declare import Opening, open_to
 from web.metrics import Metrics
@@ -44,11 +43,9 @@ def create_app(node: Node) -> Flask:
     open_to(Opening.ANYONE)(app.view_functions["static"])
     for blueprint in api.blueprints():
         app.register_blueprint(blueprint)
-    pages = import_module("web.pages") if find_spec("web.pages.__init__") else None
-    if pages:
-        pages.register(app, node)
-    _answer_errors(app, pages)
-    _stand_at_the_door(app)
+    _stand_at_the_door(app)  # before the pages' own form protection: whom it refuses should be known by then
+    pages.register(app, node)
+    _answer_errors(app)
     return app
 
 
@@ -71,25 +68,22 @@ def _stand_at_the_door(app: Flask) -> None:
         return response
 
 
-def _answer_errors(app: Flask, pages: Any) -> None:
+def _answer_errors(app: Flask) -> None:
     @app.errorhandler(Error)
-    def _refuse(error: Error) -> Response:
-        if pages is None or door.for_programs(request.path):
+    def _refuse(error: Error) -> AnyResponse:
+        if door.for_programs(request.path):
             return door.refuse(error)
-        status = door.visit().refuse(error).status
-        page: Response = pages.problem(error, status)
-        return page
+        return pages.problem(error, door.visit().refuse(error).status)
 
     @app.errorhandler(HTTPException)
-    def _refuse_http(error: HTTPException) -> Response:
+    def _refuse_http(error: HTTPException) -> AnyResponse:
         status = error.code or 500
         if status < 400:
             return Response(status=status, headers=[("Location", error.get_response().headers["Location"])])
         known = _known(status)
-        if pages is not None and not door.for_programs(request.path):
+        if not door.for_programs(request.path):
             door.visit().refuse(known)
-            page: Response = pages.problem(known, status)
-            return page
+            return pages.problem(known, status)
         response = door.refuse(known)
         if status not in {404, response.status_code}:
             response.status_code = status

@@ -69,6 +69,21 @@ def chain(seen: Presented) -> list[x509.Certificate]:
         raise Unauthenticated("the client certificate cannot be read", reason="malformed") from error
 
 
+def require_nobody_else(visit: Visit, uid: str) -> None:
+    """Check that whatever the connection shows beside name and password names the same person.
+
+    Raises:
+        Malformed: the certificate or the token names somebody else.
+    """
+    seen = presented(visit.environ)
+    person = visit.node.world.current().directory.by_uid.get(uid)
+    claimed = Caller(person=person)
+    other = _identity(visit, seen) if seen.certificate else None
+    held = _by_bearer(visit, seen) if seen.bearer else None
+    if (other and not _is(other, claimed)) or (held and (person is None or held.person is None or held.person.uuid != person.uuid)):
+        raise Malformed("the name and the certificate or token of the connection name different callers; show one", reason="two-callers")
+
+
 def certificate_refused(visit: Visit, error: Error) -> None:
     """Note that `authz.login` has recorded the refusal of a certificate, unless it was a stranger's: those are counted."""
     visit.recorded = error.facts.get("reason") not in login.STRANGERS

@@ -46,7 +46,9 @@ class Visit:
 
     @property
     def loopback(self) -> bool:
-        """Whether the caller sits on this machine."""
+        """Whether the caller sits on this machine; whoever comes through a proxy does not."""
+        if any(name in self.environ for name in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")):
+            return False
         try:
             return ipaddress.ip_address(self.environ.get("REMOTE_ADDR", "")).is_loopback
         except ValueError:

@@ -131,6 +131,32 @@ def test_two_credentials_that_name_two_callers_are_refused(service: Service, sta
         refused(service.client(cert=cert, token=token).get("/api/v1/me"), 400, "malformed", "two-callers")
 
 
+def test_a_login_over_somebody_elses_certificate_or_token_is_refused(service: Service, staff: Issued) -> None:
+    body = service.credentials(REGISTRAR)
+    for client in (
+        service.client(cert=staff.files),
+        service.client(cert=service.application_files("oa")),
+        service.person(STAFF),
+        service.client(token=service.files("oa")["api_key"]),
+    ):
+        refused(client.post("/api/v1/sessions", json=body), 400, "malformed", "two-callers")
+
+
+def test_a_page_looks_at_the_cookie_whatever_the_connections_certificate(service: Service, staff: Issued) -> None:
+    cookie = {"Cookie": f"__Host-yumen={service.token(REGISTRAR)}"}
+    assert service.client(cert=staff.files).get("/", headers=cookie).status_code == 200
+    bound = service.client(cert=staff.files).post("/api/v1/sessions").json()["token"]
+    assert service.client(cert=staff.files).get("/", headers={"Cookie": f"__Host-yumen={bound}"}).status_code == 200
+    assert service.client().get("/", headers={"Cookie": f"__Host-yumen={bound}"}).status_code == 302
+
+
+def test_a_form_without_its_token_is_refused_and_on_record(service: Service) -> None:
+    cookie = {"Cookie": f"__Host-yumen={service.token(STAFF)}"}
+    answer = service.client().post("/requests", headers=cookie, data={"csr": "x"})
+    assert answer.status_code == 400
+    assert service.events(f"code:AZ1005 req:{answer.headers['x-request-id']}")
+
+
 def test_a_revoked_certificate_is_refused_at_once_readably_and_on_record(service: Service) -> None:
     taken = service.enrol(STAFF)
     client = service.client(cert=taken.files)

@@ -19,7 +19,7 @@ routes = Blueprint("api_events", __name__)
 TRAIL = Target("trail")
 #: Most entries that one export holds.
 MOST = 10_000
-_PERMANENT = "public, max-age=31536000, immutable"
+_PERMANENT = "private, max-age=31536000, immutable"
 _TEXT = "text/plain; charset=utf-8"
 
 

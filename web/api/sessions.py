@@ -70,6 +70,7 @@ def me() -> Response:
 
 def _by_password() -> Opened:
     wanted, visit = door.body(Login), door.visit()
+    callers.require_nobody_else(visit, wanted.uid)
     source, request_id = visit.environ["REMOTE_ADDR"], visit.environ["yumen.request_id"]
     attempt = Attempt(uid=wanted.uid, password=wanted.password, code=wanted.totp, source=source, request_id=request_id)
     with visit.recorded_there():
