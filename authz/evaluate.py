@@ -50,7 +50,7 @@ _NO_GRANT = Verdict(allowed=False, reason="no_grant")
 _TOO_MANY = Verdict(allowed=False, reason="over_budget")
 
 
-def weigh(permits: Index, forbids: Index, question: Question) -> Verdict:
+def weigh(permits: Index, forbids: Index, question: Question) -> Verdict:  # noqa: PLR0911 - the hot path: one return for each answer
     """Permit or deny. The same arguments give the same verdict."""
     key, holdings, above, at, assurance, facts = question
     if len(holdings) > MAX_HOLDINGS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -115,7 +116,8 @@ def _over(row: SessionRow, last: dt.datetime, now: dt.datetime, world: World) ->
 def _note_use(world: World, session: str, last: dt.datetime, now: dt.datetime) -> None:
     if now - last < SEEN_EVERY or world.database.in_write:
         return
-    with recording(world.trail) as tx:
+    # A session can still be read with when nothing can be written; it then ends a little early.
+    with suppress(Unavailable), recording(world.trail) as tx:
         statement = insert(SessionSeen).values(session=session, at=now)
         tx.db.execute(statement.on_conflict_do_update(index_elements=["session"], set_={"at": now}))
 

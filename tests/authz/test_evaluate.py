@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import statistics
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ ABOVE = {
     "k1": frozenset(("p", "c1", "k1")),
     "k2": frozenset(("p", "c2", "k2")),
 }
-units = st.sampled_from(["", *ABOVE])
+units = st.sampled_from(["", "", "", *ABOVE])
 roles = st.sampled_from(["staff", "chief", "clerk"])
 values = st.sampled_from(["active", "archived", True, 1])
 facts = st.dictionaries(st.sampled_from(["resource.status", "action.soft"]), values, max_size=2)
@@ -34,10 +34,12 @@ def grants(draw):
     for number in range(draw(st.integers(0, 6))):
         effect = draw(st.sampled_from(["permit", "permit", "forbid"]))
         role = draw(st.sampled_from(["staff", "chief", "clerk", *(["*"] if effect == "forbid" else [])]))
-        conditions = tuple(sorted(draw(facts).items(), key=lambda pair: pair[0]))
-        limits = draw(st.sampled_from([(ALWAYS, NEVER), (2, 4), (ALWAYS, 3), (3, NEVER)]))
-        action = draw(st.sampled_from(["read", "write"]))
-        made.append(Grant(f"g{number}", "oa", action, "doc", role, draw(units), effect, *limits, draw(st.integers(0, 2)), conditions))
+        conditions = tuple(sorted(draw(st.one_of(st.just({}), st.just({}), facts)).items(), key=lambda pair: pair[0]))
+        limits = draw(st.sampled_from([(ALWAYS, NEVER), (ALWAYS, NEVER), (2, 4), (ALWAYS, 3), (3, NEVER)]))
+        action = draw(st.sampled_from(["read", "read", "read", "write"]))
+        made.append(
+            Grant(f"g{number}", "oa", action, "doc", role, draw(units), effect, *limits, draw(st.sampled_from([0, 0, 1, 2])), conditions)
+        )
     return made
 
 
@@ -138,7 +140,8 @@ def test_true_is_not_one():
     assert not near(conditions=(("action.soft", True),), facts={"action.soft": 1}).allowed
 
 
-def test_a_million_grants_cost_as_much_as_a_thousand():
+@pytest.mark.slow
+def test_a_hundred_thousand_grants_cost_as_much_as_a_thousand():
     """The ratio only: this machine's speed is nobody's promise."""
 
     def cost(size):
@@ -165,6 +168,7 @@ def test_over_budget_is_no():
     assert decide([*many, grant], Question(("oa", "read", "doc"), held[:1], ABOVE["k1"], 3, 0, {})).reason == "over_budget"
 
 
-def test_times_are_compared_with_the_question_alone():
-    assert dt.datetime.now(dt.UTC).timestamp() > 3
-    assert near(not_before=2, not_after=4).allowed
+def test_grant_counts_from_its_first_second_to_before_its_last():
+    assert near(not_before=3, not_after=4).allowed
+    assert not near(not_before=4).allowed
+    assert not near(not_after=3).allowed
