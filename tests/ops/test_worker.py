@@ -77,6 +77,23 @@ def test_each_process_writes_under_a_name_of_its_own(tmp_path: Path):
     third.release()
 
 
+def test_only_the_leader_does_the_jobs(settings):
+    nodes = [open_node(settings, role="worker", with_keys=True) for _ in range(2)]
+    workers = [Worker(node) for node in nodes]
+    ran: list[int] = []
+    for number, worker in enumerate(workers):
+        for job in worker._jobs:
+            job.every_seconds, job.do = 0.01, lambda number=number: ran.append(number)
+        worker.start()
+    try:
+        wait_for(lambda: len(ran) > 20)
+        assert set(ran) == {0}
+    finally:
+        for worker, node in zip(workers, nodes, strict=True):
+            worker.stop()
+            node.close()
+
+
 def test_heads_are_signed_each_second_when_the_log_grew(node: Node):
     def size() -> int:
         return Checkpoint.parse(Note.parse((homes.notes_folder(node.settings.home) / "access.note").read_bytes()).text).size
