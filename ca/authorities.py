@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from ca.keys import Signer, Signers
 from ca.tables import Authority
 from certs.suites import SUITES, Suite
-from core.errors import NotFound, Unavailable
+from core.errors import Error, NotFound, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,18 @@ def issuer(session: Session, signers: Signers, id: str) -> Issuer:  # noqa: A002
     return Issuer(row.id, SUITES[row.suite], row.spki_sha256, certificate, signer)
 
 
-def for_profile(session: Session, profile: str) -> str:
-    """The id of the authority that issues `profile`.
-
-    Raises:
-        NotFound: none does.
-    """
-    for row in session.scalars(select(Authority).order_by(Authority.created_at.desc())):
-        if profile in row.profiles.split():
-            return row.id
-    raise NotFound("no authority issues the profile `{profile}`", profile=profile)
+def ready(session: Session, signers: Signers) -> tuple[dict[str, str], frozenset[str]]:
+    """The authorities that can sign now by the profiles they issue, the newest first; and what keeps the others."""
+    found: dict[str, str] = {}
+    troubles = set()
+    for row in session.scalars(select(Authority).where(Authority.profiles != "").order_by(Authority.created_at.desc())):
+        try:
+            issuer(session, signers, row.id)
+        except Error as error:
+            troubles.add(error.detail)
+            continue
+        found = dict.fromkeys(row.profiles.split(), row.id) | found
+    return found, frozenset(troubles)
 
 
 def problems(session: Session) -> list[str]:

@@ -12,6 +12,7 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from structlog import get_logger
 
 from audit.event import Event, Kind
@@ -48,6 +49,7 @@ class Worker:
         self._leases = Leases(works.monotonic)
         self._beaten: float | None = None
         self._not_before: dict[str, float] = {}
+        self._troubles: frozenset[str] = frozenset()
 
     def step(self) -> None:
         """Do everything that is due. An error of one part is logged and does not keep the others from their work."""
@@ -56,6 +58,8 @@ class Worker:
                 part()
             except Error as error:
                 _log.warning("worker part failed", part=part.__name__, reason=error.detail)
+            except Exception as error:  # noqa: BLE001 - lists must go out although issuance has a bug, and the other way
+                _log.error("worker part failed", part=part.__name__, reason=repr(error))
 
     def beat(self) -> None:
         """Give a sign of life, when one is due."""
@@ -71,18 +75,21 @@ class Worker:
 
     def issue(self) -> list[Certificate]:
         """Issue what is approved, one batch; requests whose facts changed go back."""
-        now = self.works.now()
+        due = (Request.retry_at.is_(None)) | (Request.retry_at <= self.works.now())
         with self.works.database.reading() as session:
-            waiting = list(
-                session.scalars(
-                    select(Request)
-                    .where(Request.state == RequestState.APPROVED, (Request.retry_at.is_(None)) | (Request.retry_at <= now))
-                    .order_by(Request.id)
-                    .limit(BATCH)
-                )
-            )
-        orders = [order for request in waiting if (order := self._order(request)) is not None]
+            ready = self._ready(session)
+            approved = select(Request).where(Request.state == RequestState.APPROVED, Request.profile.in_(ready), due)
+            waiting = list(session.scalars(approved.order_by(Request.id).limit(BATCH)))
+        orders = [order for request in waiting if (order := self._order(request, ready[request.profile])) is not None]
         return issuance.issue(self.works, orders) if orders else []
+
+    def _ready(self, session: Session) -> dict[str, str]:
+        """Authorities that can sign now, by profile: requests for others wait without keeping anybody from his turn."""
+        ready, troubles = authorities.ready(session, self.works.signers)
+        for trouble in troubles - self._troubles:
+            _log.warning("authority cannot sign", reason=trouble)
+        self._troubles = troubles
+        return ready
 
     def renew_responders(self) -> list[Certificate]:
         """Give each OCSP responder a new certificate for its key when half of the old one's life is over."""
@@ -94,7 +101,11 @@ class Worker:
             if (permit := self._permit(Action.CERT_ISSUE, f"ocsp:{row.id}")) is not None:
                 key = cast("PublicKey", x509.load_der_x509_certificate(row.responder or b"").public_key())
                 orders.append(responder_order(row, key, permit))
-        return issuance.issue(self.works, orders) if orders else []
+        made = issuance.issue(self.works, orders) if orders else []
+        for order in orders:
+            if order.authority not in {certificate.authority for certificate in made}:
+                self._leave(order.resource)
+        return made
 
     def publish(self) -> list[str]:
         """Publish the lists that are due; gives the authorities."""
@@ -104,11 +115,15 @@ class Worker:
         published = []
         for authority in due:
             permit = self._permit(Action.STATUS_PUBLISH, f"crl:{authority}")
-            if permit is not None and crls.publish(self.works, authority, permit=permit):
+            if permit is None:
+                continue
+            if crls.publish(self.works, authority, permit=permit):
                 published.append(authority)
+            else:
+                self._leave(f"crl:{authority}")
         return published
 
-    def _order(self, request: Request) -> Order | None:
+    def _order(self, request: Request, authority: str) -> Order | None:
         """The order for an approved request; None when it must wait or went back."""
         permit = self._permit(Action.CERT_ISSUE, request.ref)
         if permit is None:
@@ -118,8 +133,6 @@ class Worker:
         if changed := facts.changes(find_facts(snapshot, request.subject)):
             self._return(request, changed, permit)
             return None
-        with self.works.database.reading() as session:
-            authority = authorities.for_profile(session, request.profile)
         return Order(
             authority=authority,
             profile=request.profile,
@@ -153,10 +166,14 @@ class Worker:
             permit = self.works.permits(action, resource)
         except Denied as error:
             _log.warning("the policy refused", action=action, resource=resource, reason=error.detail)
-            self._not_before[resource] = now + _PAUSE.total_seconds()
+            self._leave(resource)
             return None
         self._not_before.pop(resource, None)
         return permit
+
+    def _leave(self, resource: str) -> None:
+        """Leave `resource` alone for a while."""
+        self._not_before[resource] = self.works.monotonic() + _PAUSE.total_seconds()
 
 
 def responder_order(authority: Authority, key: PublicKey, permit: Permit) -> Order:

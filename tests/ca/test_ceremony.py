@@ -146,6 +146,13 @@ def test_a_file_with_mistakes_is_refused_with_all_of_them(old: str, new: str, pr
         ceremony.parse(PLAN.replace(old, new))
 
 
+def test_the_file_in_the_docs_is_a_ceremony_file():
+    text = Path("docs/ceremony.md").read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
+    plan = ceremony.parse(text)
+    assert [each.id for each in plan.issuing] == ["staff", "servers", "applications"]
+    assert plan.people[0].role == "security-admin"
+
+
 @pytest.mark.parametrize("suite", ["ecdsa-p256-sha256", "ecdsa-p384-sha384", "rsa-3072-sha256", "ed25519"])
 def test_authorities_of_every_suite_issue(bare: Town, suite: str):
     perform(bare, PLAN.replace('name = "Yumen DEMO Staff"', f'name = "Yumen DEMO Staff"\nsuite = "{suite}"'))

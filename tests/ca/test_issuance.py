@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -12,6 +13,7 @@ from audit.body import Writer
 from audit.event import Event, Kind
 from audit.permit import Action
 from audit.record import recording
+from authz.snapshot import Freshness
 from ca import authorities, crls, intents, issuance
 from ca.intents import Leases
 from ca.keys import Missigned
@@ -161,7 +163,7 @@ def test_a_faulty_signature_never_leaves_and_stops_that_authority_only(town: Tow
 
 def rehearsed(town: Town) -> Rehearsed:
     """The first request, as far as it gets without anything written."""
-    order = town.worker()._order(town.request(1))
+    order = town.worker()._order(town.request(1), "staff")
     assert order
     with town.trail.database.reading() as session:
         issuer = authorities.issuer(session, town.signers, order.authority)
@@ -188,6 +190,41 @@ def test_a_signer_in_trouble_is_not_asked_and_the_request_waits(town: Town):
     assert len(town.rows(Revocation)) == 0
     town.signers.get("ca/staff").trouble = ""
     worker.step()
+    assert town.request(request_id).state == RequestState.ISSUED
+
+
+def test_requests_for_a_stopped_authority_keep_nobody_from_his_turn(town: Town, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ca.worker.BATCH", 2)
+    waiting = [approved(town) for _ in range(3)]
+    town.signers.get("ca/staff").trouble = "token removed"
+    other = town.submit("fenger", profile="application", ref="application:oa")
+    town.decide("zhaoliu", other)
+    town.worker().step()
+    assert town.request(other).state == RequestState.ISSUED
+    assert {town.request(each).state for each in waiting} == {RequestState.APPROVED}
+
+
+def test_a_bug_in_one_part_of_the_worker_keeps_no_list_from_going_out(town: Town, monkeypatch: pytest.MonkeyPatch):
+    town.revoke("zhangsan", town.issued())
+    monkeypatch.setattr(issuance, "issue", lambda *_: 1 / 0)
+    approved(town)
+    town.worker().step()
+    with town.trail.database.reading() as session:
+        assert crls.due(session, "staff", town.works.now()) == ""
+
+
+def test_a_refused_permit_is_not_asked_again_at_once(town: Town):
+    request_id = approved(town)
+    fresh = town.snapshot
+    town.snapshot = replace(fresh, freshness=Freshness.STALE)
+    worker = town.worker()
+    for _ in range(3):
+        worker.issue()
+    assert len(town.events("code:AZ1002 out:deny")) == 1
+    assert town.request(request_id).state == RequestState.APPROVED
+    town.snapshot = fresh
+    town.clock.advance(seconds=6)
+    worker.issue()
     assert town.request(request_id).state == RequestState.ISSUED
 
 
