@@ -43,7 +43,7 @@ TEXTS = """() => {
         for (const name of ['aria-label', 'title', 'data-label']) if (element.hasAttribute(name)) found.push(element.getAttribute(name));
     }
     for (const element of document.querySelectorAll('form')) {
-        for (const [name, value] of Object.entries(element.dataset)) if (name !== 'label') found.push(value);
+        for (const [name, value] of Object.entries(element.dataset)) if (name !== 'named') found.push(value);
     }
     return found.concat([document.title]);
 }"""

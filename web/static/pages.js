@@ -69,7 +69,7 @@ async function finishing(form) {
     report.working(form.dataset.making);
     try {
       const chain = await (await fetch(form.dataset.chain)).text();
-      const file = await finish(form.dataset.key, chain, password.value, form.dataset.label);
+      const file = await finish(form.dataset.key, chain, password.value, form.dataset.named);
       offer(file, form);
       await forget(form.dataset.key);
       password.value = "";
