@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from audit.permit import Action, Permit
 from audit.record import recording
@@ -26,13 +25,12 @@ from authz.province import Account
 from authz.snapshot import CONFIRMED
 from ca import ceremony
 from ca.ceremony import Plan, PlannedAuthority
-from core.errors import Conflict
+from core.errors import Conflict, Unavailable
 from core.seal import write_durably
 from core.settings import Settings, load, parse
 from ops import demo_data, homes, init
-from ops.first import KeyFile, SealedKey, chain_pem, first_certificate
+from ops.first import KeyFile, chain_pem, first_certificate
 from ops.node import DEMO, Node, open_node
-from ops.renewal import PORTAL, renew_listener
 
 #: What the settings file of a demonstration says besides its mode.
 _WEB_SETTINGS = ("https", "http", "https_url", "http_url")
@@ -58,11 +56,20 @@ def make_demo(home: Path, environ: Mapping[str, str], *, tell: init.Say) -> Made
     if (home / "yumen.toml").exists():
         settings = load({**environ, "YUMEN_HOME": str(home)})
         _must_be_demo(settings)
+        if not homes.accounts_file(home).exists():
+            _make(settings, tell)
         return Made(home, homes.accounts_file(home))
     settings = parse({"mode": "demo"}, {name: environ[name] for name in environ if name.startswith("YUMEN_WEB_")}, home)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write_once(homes.secret_file(home), secrets.token_urlsafe(32).encode() + b"\n")
     _write_once(home / "demo.seed", secrets.token_hex(16).encode() + b"\n")
+    _make(settings, tell)
+    write_durably(home / "yumen.toml", _settings_text(settings).encode())
+    return Made(home, homes.accounts_file(home))
+
+
+def _make(settings: Settings, tell: init.Say) -> None:
+    """Everything but the settings file; what is there stays."""
     tell("province")
     accounts = _write_province(settings)
     init.make_home(settings, tell=tell)
@@ -71,13 +78,13 @@ def make_demo(home: Path, environ: Mapping[str, str], *, tell: init.Say) -> Made
         _fill(node, accounts, tell)
     finally:
         node.close()
-    write_durably(home / "yumen.toml", _settings_text(settings).encode())
-    return Made(home, homes.accounts_file(home))
 
 
 def refresh_accounts(settings: Settings) -> None:
     """Bring the addresses and paths in `demo.json` up to date: a home may have moved, and settings may have changed."""
     path = homes.accounts_file(settings.home)
+    if not path.exists():
+        raise Unavailable("`{path}` is missing; run `yumen init --demo`, which makes new API keys and tells everything again", path=path)
     told = json.loads(path.read_bytes())
     now = told | _addresses(settings)
     now["applications"] = [application | _files(settings.home, application["id"]) for application in told["applications"]]
@@ -95,14 +102,11 @@ def _fill(node: Node, accounts: list[Account], tell: init.Say) -> None:
         init.perform(node, plan, say=lambda _: None)
     node.world.refresh()
     write_durably(homes.root_file(settings.home), init.root_pem(node), 0o644)
-    admitted = service_permit(node.world, node.trail, "operator", Action.CEREMONY_PERFORM, Target(plan.resource))
+    admitted = init.admission(node, plan)
     tell("certificate of the portal")
-    names = sorted({"localhost", "127.0.0.1", "::1", str(urlsplit(settings.web.https_url).hostname)})
+    init.certify_portal(node, plan)
     owners = {account.roles[0]: account for account in reversed(accounts)}
     places = demo_data.Places(province=owners["app-owner"].unit, county=owners["staff"].unit)
-    demo_data.register_asset(node, PORTAL, "Yumen", names, unit=places.province)
-    first_certificate(node, PORTAL, "server", SealedKey(node.web_vault, "tls/server").load(), permit=admitted)
-    renew_listener(node)
     tell("one-time codes")
     told = [_account(node, account) for account in accounts]
     applications = []

@@ -6,18 +6,24 @@ Every step looks first at what is there already, so that a home whose making was
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from audit.checkpoint import create_log_keys
-from audit.permit import Action
+from audit.permit import Action, Permit
+from audit.record import recording
 from audit.trail import Writer, open_trail
+from authz import applications
 from authz.decide import Target, service_permit
 from ca import ceremony
 from certs import bundles
 from core.clock import system
+from core.seal import write_durably
 from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
+from ops.first import SealedKey, first_certificate
 from ops.node import Node, open_database, open_node, privacy_key, responder_signers
+from ops.renewal import PORTAL, renew_listener
 
 Say = Callable[[str], None]
 
@@ -54,7 +60,14 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
     plan = ceremony.parse(text)
     node = open_node(settings, role="operator", with_keys=True)
     try:
-        return perform(node, plan, say=say)
+        with node.database.reading() as session:
+            first = ceremony.is_first(session)
+        lines = perform(node, plan, say=say)
+        write_durably(homes.root_file(settings.home), root_pem(node), 0o644)
+        if first and any("server" in each.profiles for each in plan.issuing):
+            certify_portal(node, plan)
+            say(f"the portal has its certificate; the root to trust is {homes.root_file(settings.home)}")
+        return lines
     finally:
         node.close()
 
@@ -62,8 +75,29 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
 def perform(node: Node, plan: ceremony.Plan, *, say: Say) -> list[str]:
     """The ceremony on an open node; each line of the transcript is said when its step is done."""
     assert node.works is not None
-    permit = service_permit(node.world, node.trail, "operator", Action.CEREMONY_PERFORM, Target(plan.resource))
-    return ceremony.perform(node.works, plan, responders=responder_signers(node), say=say, permit=permit)
+    return ceremony.perform(node.works, plan, responders=responder_signers(node), say=say, permit=admission(node, plan))
+
+
+def certify_portal(node: Node, plan: ceremony.Plan) -> None:
+    """Give the portal its first certificate, for its own names, and put it where the listener reads it."""
+    units = node.world.refresh().directory.units.values()
+    province = next((unit.id for unit in units if not unit.parent), "")
+    host = urlsplit(node.settings.web.https_url).hostname or "localhost"
+    names = sorted({"localhost", "127.0.0.1", "::1", host} if node.settings.demo else {host})
+    facts = {"name": "Yumen", "unit": province, "names": names}
+    if PORTAL not in node.world.current().assets:
+        target = Target(PORTAL, unit=province, owner="operator")
+        permit = service_permit(node.world, node.trail, "operator", Action.ASSET_REGISTER, target)
+        with recording(node.trail) as tx:
+            applications.register_asset(tx, PORTAL, facts, permit=permit)
+        node.world.refresh()
+    first_certificate(node, PORTAL, "server", SealedKey(node.web_vault, "tls/server").load(), permit=admission(node, plan))
+    renew_listener(node)
+
+
+def admission(node: Node, plan: ceremony.Plan) -> Permit:
+    """The permit of the ceremony, under which first certificates are admitted."""
+    return service_permit(node.world, node.trail, "operator", Action.CEREMONY_PERFORM, Target(plan.resource))
 
 
 def root_pem(node: Node) -> bytes:

@@ -22,6 +22,7 @@ from audit.trail import LOGS, Trail, Writer, open_trail
 from authz import keys as authz_keys
 from authz.decide import Target, service_permit
 from authz.ldif import LdifDirectory
+from authz.snapshot import Freshness
 from authz.world import World
 from ca import certificates
 from ca.keys import SealedSigners
@@ -120,7 +121,8 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     world = World(
         trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database)
     )
-    world.refresh()
+    if world.refresh().freshness is Freshness.STALE:
+        raise Unavailable("the directory cannot be read, so nothing starts: {problems}", problems="; ".join(world.problems()))
     world.start()
     stack.callback(world.close)
     responder = Responder(trail, SealedSigners(vault), settings.ca)
