@@ -292,4 +292,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "            if False:\n",
         "tests/ops/test_worker.py::test_only_the_leader_does_the_jobs",
     ),
+    # Pages: what a browser of ours must not be led to, and what it must not give away.
+    Mutant(
+        "forms carry a token",
+        "web/pages/__init__.py",
+        "protection = CSRFProtect(app)",
+        "protection = CSRFProtect()",
+        "tests/pages/test_ways.py::test_form_without_its_token_changes_nothing",
+    ),
+    Mutant(
+        "a login leads nowhere else",
+        "web/pages/entrance.py",
+        'return wanted if _LOCAL.fullmatch(wanted) else ""',
+        "return wanted",
+        "tests/pages/test_ways.py::test_login_leads_nowhere_else",
+    ),
+    Mutant(
+        "the waiting key is encrypted",
+        "web/static/enrol.js",
+        'await subtle.encrypt({ name: "AES-GCM", iv, additionalData: utf8(id) }, wrapping, plain)',
+        "plain",
+        "tests/pages/test_enrol_module.py::test_waiting_key_is_stored_only_encrypted",
+    ),
+    Mutant(
+        "a file holds a key and its own certificate",
+        "web/static/enrol.js",
+        'if (hex(await sha256(publicKeyOf(certificates[0]))) !== id) throw new EnrolmentError("other-key");',
+        "",
+        "tests/pages/test_enrol_module.py::test_failures_are_named",
+    ),
 )

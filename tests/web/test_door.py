@@ -50,7 +50,7 @@ def test_a_login_gives_a_token_and_no_cookie(service: Service) -> None:
 
 
 def test_a_wrong_password_and_an_unknown_name_are_refused_alike_and_recorded(service: Service) -> None:
-    for uid in ("liuyang", "nobody-of-this-name"):
+    for uid in ("fenger", "nobody-of-this-name"):
         answer = service.client().post("/api/v1/sessions", json={"uid": uid, "password": "wrong", "totp": "000000"})
         refused(answer, 401, "unauthenticated")
         assert "name, password or code is wrong" in answer.json()["detail"]
@@ -210,6 +210,12 @@ def test_another_sites_page_cannot_act_with_a_certificate(service: Service, orig
         service.application().post("/access/v1/evaluation", json=QUESTION, headers={"Origin": origin}), 400, "malformed", "foreign-origin"
     )
     refused(service.client(cert=staff.files).post("/api/v1/sessions", headers={"Origin": origin}), 400, "malformed", "foreign-origin")
+
+
+def test_every_state_change_by_certificate_wants_json_also_without_a_body(service: Service) -> None:
+    for method, path in (("DELETE", "/api/v1/sessions/current"), ("POST", "/api/v1/applications/oa/keys")):
+        refused(service.application().request(method, path), 400, "malformed", "content-type")
+        refused(service.application().request(method, path, headers=JSON), 403, "denied", "wrong-kind")
 
 
 def test_ones_own_origin_may(service: Service) -> None:
