@@ -39,6 +39,8 @@ class Service:
     folder: Path
     _tokens: dict[str, str] = field(default_factory=dict)
     _clients: dict[tuple[Any, str], httpx.Client] = field(default_factory=dict)
+    #: Time step of the last code used, by secret.
+    _steps: dict[str, int] = field(default_factory=dict)
 
     def client(self, *, cert: tuple[Path, Path] | None = None, token: str = "") -> httpx.Client:
         """A client that trusts the demonstration's root, with a client certificate or a token when given."""
@@ -71,9 +73,18 @@ class Service:
         return self._tokens[uid]
 
     def credentials(self, uid: str) -> dict[str, str]:
-        """The body of a login."""
+        """The body of a login with a code that was not used yet: this step's, or the next one's, which is accepted early."""
         account = self.account(uid)
-        return {"uid": uid, "password": account["password"], "totp": pyotp.TOTP(account["totp"]).now()}
+        step = max(int(time.time()) // 30, self._steps.get(account["totp"], 0) + 1)
+        while step > int(time.time()) // 30 + 1:
+            time.sleep(0.5)
+        self._steps[account["totp"]] = step
+        return {"uid": uid, "password": account["password"], "totp": pyotp.TOTP(account["totp"]).at(step * 30)}
+
+    def replaced(self, account: dict[str, Any], secret: str) -> None:
+        """Remember that the account has a new generator, whose present code was used to enrol it."""
+        account["totp"] = secret
+        self._steps[secret] = int(time.time()) // 30
 
     def person(self, uid: str) -> httpx.Client:
         """A client with a session of this person."""

@@ -33,7 +33,7 @@ def test_codes_are_enrolled_with_password_and_registrars_code_and_a_password_alo
     finished = stranger.post("/api/v1/totp/enrolments/confirm", json=proof | {"totp": generator.now()})
     assert finished.status_code == 200, finished.text
     recovery = finished.json()["codes"]
-    account["totp"] = begun.json()["secret"]
+    service.replaced(account, begun.json()["secret"])
     assert len(recovery) == 10
     again = stranger.post("/api/v1/totp/enrolments", json=proof)
     assert again.status_code == 401  # the registrar's code is used up
@@ -50,7 +50,7 @@ def test_codes_are_enrolled_in_a_session_begun_by_certificate_without_a_registra
     assert begun.status_code == 201, begun.text
     finished = client.post("/api/v1/totp/enrolments/confirm", json={"totp": pyotp.TOTP(begun.json()["secret"]).now()})
     assert len(finished.json()["codes"]) == 10
-    service.account(STAFF)["totp"] = begun.json()["secret"]
+    service.replaced(service.account(STAFF), begun.json()["secret"])
     assert service.client().post("/api/v1/totp/enrolments").status_code == 401
 
 
