@@ -16,6 +16,7 @@ from cli.output import Command, json_option
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from ops.status import Look
 
 
 def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
@@ -106,7 +107,8 @@ def status(*, as_json: bool) -> None:
     from ops.status import look
 
     found = look(_settings())
-    output.show(found.facts | {"problems": found.problems}, as_json=as_json)
+    whole = found.facts | {"problems": found.problems, "warnings": found.warnings}
+    output.show(whole, as_json=as_json, text=lambda: _tell(found))
     if found.problems:
         raise SystemExit(output.FAILED)
 
@@ -155,6 +157,18 @@ def verify(source: str, trust: tuple[Path, ...], key: tuple[str, ...], log_name:
     output.show(report.facts, as_json=as_json)
     if not report.good:
         raise SystemExit(output.FAILED)
+
+
+def _tell(found: Look) -> None:
+    """The same for people: facts in lines, logs and authorities in tables, what is wrong at the end."""
+    lists = {name: value for name, value in found.facts.items() if isinstance(value, list)}
+    output.lines({name: value for name, value in found.facts.items() if name not in lists})
+    for rows in lists.values():
+        click.echo()
+        output.table(rows, list(rows[0]) if rows else [])
+    for word, sentences in (("problem", found.problems), ("warning", found.warnings)):
+        for sentence in sentences:
+            click.echo(f"{word}: {sentence}")
 
 
 def _stop_on_signals() -> threading.Event:

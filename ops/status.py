@@ -6,6 +6,7 @@ import datetime as dt
 import socket
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from sqlalchemy.orm import Session
@@ -27,10 +28,11 @@ SOON = dt.timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen; `problems` are sentences that say what to do, empty when all is well."""
+    """What was seen; `problems` are sentences that say what to do, empty when all is well. `warnings` keep nothing from working."""
 
     facts: dict[str, Any]
     problems: list[str]
+    warnings: list[str]
 
 
 def look(settings: Settings) -> Look:
@@ -51,7 +53,7 @@ def look(settings: Settings) -> Look:
             facts = _facts(settings, session, now, problems)
     finally:
         database.engine.dispose()
-    return Look(facts, problems)
+    return Look(facts, problems, _warnings(settings))
 
 
 def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
@@ -71,6 +73,14 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "authorities": [_authority(session, row.id, row.cert or b"", now, problems) for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
+
+
+def _warnings(settings: Settings) -> list[str]:
+    written, listening = urlsplit(settings.web.http_url), settings.web.http.rpartition(":")[2]
+    if str(written.port or 80) == listening:
+        return []
+    told = f"certificates say {settings.web.http_url}, the service listens on {settings.web.http}"
+    return [f"{told}: see that the first leads to the second, or relying parties cannot learn of revocations"]
 
 
 def _log(session: Session, log: str) -> dict[str, Any]:

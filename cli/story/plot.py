@@ -67,7 +67,7 @@ def _enrol(stage: Stage, people: dict[str, Api], outcome: Outcome, tell: Tell) -
             outcome.skipped.append(why)
             tell(f"(the page is left out: {why})")
         else:
-            tell(f"{BROWSING} asks by the page in Chromium, and closes it")
+            tell(f"{BROWSING} asks by the page in Chromium, closes the browser, and opens it again: the key still waits there")
             asked["page"] = stack.enter_context(by_page(stage, BROWSING))
         _refuse_wrong_approvals(asked, people, colleague, tell)
         _approve(people[REGISTRAR], asked["command"], tell)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import signal
@@ -145,3 +146,11 @@ def test_status_tells_what_is_wrong_and_what_to_do(settings):
     assert [problem for problem in found.problems if "no worker runs" in problem]
     assert [problem for problem in found.problems if "nothing listens" in problem]
     assert {each["id"] for each in found.facts["authorities"]} == {"root", "staff", "servers", "applications"}
+
+
+def test_a_status_address_that_differs_is_a_warning_and_no_problem(settings):
+    moved = dataclasses.replace(settings, web=dataclasses.replace(settings.web, http_url="http://status.example"))
+    found = look(moved)
+    assert [warning for warning in found.warnings if "status.example" in warning]
+    assert not [problem for problem in found.problems if "status.example" in problem]
+    assert look(settings).warnings == []
