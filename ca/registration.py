@@ -87,9 +87,7 @@ def renew(tx: Transaction, *, permit: Permit, draft: Draft, previous: str) -> Re
         raise Denied("only a certificate in good standing is renewed without an approval; submit a request", reason="not-renewable")
     request = enter(tx, draft, requester=permit.actor.id, state=RequestState.APPROVED)
     request.decided_at = tx.now
-    request.approvals.append(
-        Approval(approver=previous, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=tx.now)
-    )
+    request.approvals.append(Approval(approver=previous, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=tx.now))
     tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {"profile": request.profile, "renews": previous}))
     return request
 

@@ -133,4 +133,3 @@ def _units(snapshot: Snapshot, unit: str) -> tuple[tuple[str, ...], str]:
         return (), ""
     names = [known[above].name for above in known[unit].chain]
     return tuple(names[1:]), names[0]
-

@@ -281,8 +281,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the settings file of a demonstration comes last",
         "ops/demo.py",
-        "    tell(\"province\")\n",
-        "    tell(\"province\")\n    write_durably(settings.home / \"yumen.toml\", _settings_text(settings).encode())\n",
+        '    tell("province")\n',
+        '    tell("province")\n    write_durably(settings.home / "yumen.toml", _settings_text(settings).encode())\n',
         "tests/ops/test_demo.py::test_killed_again_and_again_it_is_completed_by_the_next_run[short]",
     ),
     Mutant(
