@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ops.node import Node
 
-#: Connections open at one time; beyond them the longest silent one makes room.
+#: Connections open at one time; beyond them one that has not said its whole request makes room.
 MAX_CONNECTIONS = 900
 #: Requests that may wait for a worker thread before further ones are answered 503 at once.
 MAX_WAITING = 512
@@ -225,10 +225,10 @@ class _Loop:
             self._selector.register(sock, selectors.EVENT_READ, wire)
 
     def _make_room(self) -> bool:
-        silent = min((wire for wire in self._wires if wire.silent), key=lambda wire: wire.deadline, default=None)
-        if silent:
-            self._drop(silent)
-        return silent is not None
+        first = min((wire for wire in self._wires if wire.may_be_dropped), key=lambda wire: wire.patience, default=None)
+        if first:
+            self._drop(first)
+        return first is not None
 
     def _take_back(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -176,14 +176,14 @@ class Wire:
         self._socket.close()
 
     @property
-    def mid_request(self) -> bool:
-        """Whether a part of a request has arrived."""
-        return self.phase is Phase.READING and bool(self._inbox)
+    def may_be_dropped(self) -> bool:
+        """Whether the client is owed no answer: it may be dropped to make room for others."""
+        return self.phase in {Phase.HANDSHAKE, Phase.READING, Phase.DRAINING}
 
     @property
-    def silent(self) -> bool:
-        """Whether the client is owed nothing: it may be dropped to make room for others."""
-        return self.phase in {Phase.HANDSHAKE, Phase.DRAINING} or (self.phase is Phase.READING and not self._inbox)
+    def patience(self) -> tuple[bool, float]:
+        """The order in which clients are dropped: who has said nothing first, then who has waited longest."""
+        return bool(self._inbox), self.deadline
 
     # -- the worker's side
 

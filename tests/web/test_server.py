@@ -160,10 +160,13 @@ def test_a_request_that_trickles_is_ended(place: Place, monkeypatch: pytest.Monk
 def test_many_connections_make_room_for_new_ones(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.server.MAX_CONNECTIONS", 50)
     silent = [socket.create_connection(("127.0.0.1", place.port)) for _ in range(80)]
+    begun = [place.tls() for _ in range(80)]
     try:
+        for sock in begun[30:]:
+            sock.sendall(b"GET / HT")
         assert seconds_of_an_honest_request(place) < 1
     finally:
-        for sock in silent:
+        for sock in silent + begun:
             sock.close()
 
 
