@@ -79,6 +79,14 @@ class _VerifiedTls(ldap3.Tls):  # type: ignore[misc]
         connection.socket = context.wrap_socket(connection.socket, server_hostname=self.sni)
 
 
+class _Connection(ldap3.Connection):  # type: ignore[misc]
+    """A connection of one thread at a time: deep copies of each answer, made for threads that share one, took half of a reading."""
+
+    def _prepare_return_value(self, status: Any, response: bool = False) -> tuple[Any, ...]:  # noqa: FBT001, FBT002 - the library's signature
+        answer, self.response = self.response, None
+        return status, self.result, answer if response else None, self.request
+
+
 @contextmanager
 def _broken(doing: str, patience: float) -> Iterator[None]:
     """Whatever goes wrong with a server becomes `Broken`: its bytes may make the library raise anything."""
@@ -325,7 +333,7 @@ class LdapDirectory:
             connect_timeout=min(settings.connect_timeout.total_seconds(), left),
             allowed_referral_hosts=[],
         )
-        connection = ldap3.Connection(
+        connection = _Connection(
             server,
             client_strategy=ldap3.SAFE_SYNC,
             auto_bind=ldap3.AUTO_BIND_NONE,

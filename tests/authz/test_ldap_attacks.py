@@ -15,7 +15,7 @@ from authz import ldif, province
 from authz.directory import matching
 from authz.people import Entry
 from core.errors import Unauthenticated, Unavailable
-from tests.authz.slapd import PASSWORD
+from tests.authz.slapd import PASSWORD, SUFFIX
 from tests.authz.traps import Cut, Trap
 
 pytestmark = pytest.mark.component("slapd")
@@ -275,6 +275,12 @@ def test_more_entries_than_a_page_are_read_whole(servers, reading, jiangzhou):
 def test_a_limit_of_the_server_is_an_error_and_not_a_shorter_directory(servers, reading, limits):
     with pytest.raises(Unavailable, match=r"Limit"):
         reading(servers(limits=limits).url).read()
+
+
+def test_a_refused_search_is_an_error_by_its_result_alone(servers, reading):
+    """The library raises no exception for a referral; a base that does not exist is none either, unless it is asked to raise."""
+    with pytest.raises(Unavailable, match="ended with `noSuchObject`"):
+        reading(servers().url, base=f"dc=nowhere,{SUFFIX}").read()
 
 
 def test_a_reading_that_breaks_off_changes_nothing(servers, reading, jiangzhou):
