@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core import logs
-from core.errors import Error, NotFound, TooLarge
+from core.errors import Error, Malformed, NotFound, TooLarge
 from web import callers
 from web.answers import Answer
 from web.credentials import for_programs, refuse_forged
@@ -82,6 +82,8 @@ class Front:
                 raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
             if found:
                 return found[0].answer(visit, found[1])
+            if any(route.pattern.fullmatch(environ["PATH_INFO"]) for route in self.routes):
+                raise Malformed("this address does not take {method}", method=environ["REQUEST_METHOD"], reason="method")
             if self._app is None:
                 raise NotFound("there is nothing at this address")
         except Error as error:
