@@ -41,20 +41,26 @@ def listing() -> Response:
     return door.answer(EventList(items=[_shown(found) for found in page.entries], next=page.after or None))
 
 
+@routes.get("/api/v1/events/<log>/<int:idx>", defaults={"epoch": None})
 @routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>")
 @door.open_to(door.PERSON)
-@door.described(summary="One entry of the trail", answer=EventAnswer, errors=("not-found",))
-def show(log: str, epoch: int, idx: int) -> Response:
+@door.described(summary="One entry of the trail; without an epoch, of the present one", answer=EventAnswer, errors=("not-found",))
+def show(log: str, epoch: int | None, idx: int) -> Response:
     """One entry, its body exactly as it was stored."""
     door.permit(Action.TRAIL_READ, TRAIL)
     with door.node().database.reading() as session:
-        return door.answer(_shown(search.entry(session, log, epoch, idx)))
+        return door.answer(_shown(search.entry(session, log, PublishedLog(session, log, epoch).epoch, idx)))
 
 
+@routes.get("/api/v1/events/<log>/<int:idx>/proof", defaults={"epoch": None})
 @routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>/proof")
 @door.open_to(door.PERSON)
-@door.described(summary="The offline proof of one entry (C2SP tlog-proof)", gives="text/plain", errors=("not-found",))
-def proof(log: str, epoch: int, idx: int) -> Response:
+@door.described(
+    summary="The offline proof of one entry (C2SP tlog-proof); 503 until a signed checkpoint covers it",
+    gives="text/plain",
+    errors=("not-found",),
+)
+def proof(log: str, epoch: int | None, idx: int) -> Response:
     """Inclusion of one entry under the newest signed checkpoint."""
     door.permit(Action.TRAIL_READ, TRAIL)
     with door.node().database.reading() as session:
