@@ -110,7 +110,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what was never issued is unknown",
         "ca/status.py",
-        "ocsp.Unknown() if issued is None else ocsp.Good()",
+        "ocsp.Unknown() if row.issued is None else ocsp.Good()",
         "ocsp.Good()",
         "tests/ca/test_status.py::test_a_serial_that_was_never_issued_is_unknown_and_never_kept",
     ),
