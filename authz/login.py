@@ -155,8 +155,15 @@ def account_of(world: World, attempt: Attempt) -> str:
 def _count(tx: Transaction, world: World, attempt: Attempt, reason: str, person: Person | None) -> None:
     account = account_of(world, attempt)
     throttle.count_failure(tx, account, attempt.source)
-    if person is not None or world.tally.admit(account, tx.now):
+    if person is not None or world.tally.admit(_whom(world, attempt), tx.now):
         tx.record(_failed(world, attempt, Kind.LOGIN_FAILED, reason, person))
+
+
+def _whom(world: World, attempt: Attempt) -> str:
+    """Under what the failures of this attempt are counted: the account, or the network for a name that nobody has."""
+    if attempt.uid in world.current().directory.by_uid:
+        return f"account:{account_of(world, attempt)}"
+    return f"network:{throttle.network(attempt.source)}"
 
 
 def _failed(world: World, attempt: Attempt, kind: Kind, reason: str, person: Person | None) -> Event:
@@ -167,7 +174,7 @@ def _failed(world: World, attempt: Attempt, kind: Kind, reason: str, person: Per
 
 
 def _throttled(world: World, attempt: Attempt, error: RateLimited) -> NoReturn:
-    if world.tally.admit(account_of(world, attempt), world.clock()):
+    if world.tally.admit(_whom(world, attempt), world.clock()):
         world.trail.append([_failed(world, attempt, Kind.LOGIN_THROTTLED, "throttled", None)])
     raise error
 
