@@ -187,7 +187,12 @@ class _Waiter:
 
 def open_sqlite(path: Path) -> Database:
     """Open (or create) the SQLite database at `path`; its lock file stands beside it."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 2}, pool_size=32)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "timeout": 2},
+        pool_size=32,
+        hide_parameters=True,  # an error's text goes into logs, and what it was about may be personal
+    )
 
     @event.listens_for(engine, "connect")
     def _settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
