@@ -66,7 +66,7 @@ def chain(seen: Presented) -> list[x509.Certificate]:
         raise Unauthenticated("connect with a client certificate")
     try:
         return [x509.load_der_x509_certificate(seen.certificate)]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Unauthenticated("the client certificate cannot be read", reason="malformed") from error
 
 
