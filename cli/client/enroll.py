@@ -78,7 +78,7 @@ def wait(api: Api, waiting: Waiting, *, until: float, tell: Callable[[str], None
         tell(request["state"])
         if request["state"] == "issued":
             return str(request["serial"])
-        if request["state"] in {"refused", "failed"}:
+        if request["state"] in {"refused", "returned", "failed"}:
             raise Denied(
                 "request `{id}` was {state}; ask your registrar why, delete `{file}` and begin again",
                 id=waiting.request,

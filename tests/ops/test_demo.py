@@ -90,6 +90,15 @@ def test_administrators_and_registrars_count_from_the_start(node: Node, home):
         assert {holding.role for holding in snapshot.roles(person.uuid)} >= set(account["roles"])
 
 
+def test_every_asset_has_a_registrar_who_may_approve_for_it(node: Node, home):
+    snapshot = node.world.current()
+    people = (snapshot.directory.by_uid[account["uid"]].uuid for account in told(home)["accounts"])
+    covered = {held.unit for person in people for held in snapshot.roles(person) if held.role == "registrar"}
+    wanted = {ref: asset.unit for ref, asset in snapshot.assets.items() if ref in {"application:oa", "application:hr", "server:files"}}
+    assert len(wanted) == 3
+    assert set(wanted.values()) <= covered
+
+
 def test_a_second_run_leaves_everything_as_it_is(made):
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     make_demo(made, {}, tell=quiet)
