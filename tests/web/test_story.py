@@ -123,6 +123,7 @@ def test_lists_show_ones_own_and_what_one_decides_on(service: Service) -> None:
     assert asked["id"] in [item["id"] for item in mine]
     me = service.person(OTHER_STAFF).get("/api/v1/me").json()["id"]
     assert {item["requester"] for item in mine} == {me}
+    assert service.person(OTHER_STAFF).get("/api/v1/requests?profile=server").json()["items"] == []
     unit = asked["unit"]
     for uid in (REGISTRAR, FAR_REGISTRAR):
         units = {role["unit"] for role in service.person(uid).get("/api/v1/me").json()["roles"] if role["role"] == "registrar"}
