@@ -284,25 +284,6 @@ def test_login_lands_where_the_role_works(portal: Portal) -> None:
     assert page.url.endswith("/desk")
 
 
-def test_the_file_from_the_page_signs_its_holder_in(portal: Portal, tmp_path: Path) -> None:
-    staff = portal.session("zhangsan")
-    request = ask(staff)
-    approve(portal, "zhaoliu", request)
-    staff.page.wait_for_selector("form[data-finish]:not([hidden])", timeout=15_000)
-    staff.page.fill("#password", PASSWORD)
-    with staff.page.expect_download() as download:
-        staff.page.click("form[data-finish] button")
-    download.value.save_as(tmp_path / "person.p12")
-    shown = {"origin": portal.url, "pfxPath": str(tmp_path / "person.p12"), "passphrase": PASSWORD}
-    visitor = portal.visitor(client_certificates=[shown])
-    page = visitor.open("/login")
-    page.click("form[action*=certificate] button")
-    expect(page.locator(".who")).to_contain_text("张三")
-    page = portal.visitor().open("/login")
-    page.click("form[action*=certificate] button")
-    expect(page.locator(".note.bad")).to_contain_text("浏览器没有出示证书")
-
-
 def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Portal) -> None:
     path = portal.node.settings.home / "directory.ldif"
     group = people.normal_dn(province.group_dn("registrar", "qinghe.linhe.jiangzhou"))
