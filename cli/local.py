@@ -57,9 +57,10 @@ def init(*, demo: bool, as_json: bool) -> None:
             made = make_demo(_home(), os.environ, tell=tell)
         output.show({"home": str(made.home), "accounts": str(made.accounts)}, as_json=as_json)
         return
-    from ops.init import make_home
+    from ops.init import make_home, require_no_demo
 
     settings = _settings()
+    require_no_demo(settings)
     with output.progress("making the home") as tell:
         make_home(settings, tell=tell)
     output.show({"home": str(settings.home), "next": "yumen ca ceremony FILE"}, as_json=as_json)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pyotp
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 
 from authz import totp
+from cli.main import main
 from core.errors import Conflict, Unavailable
 from core.settings import BadSettings, load
 from ops.demo import make_demo, refresh_accounts
@@ -103,6 +105,12 @@ def test_a_second_run_leaves_everything_as_it_is(made):
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     make_demo(made, {}, tell=quiet)
     assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
+
+
+def test_a_demonstration_is_not_made_again_as_a_home_of_production(home):
+    refused = CliRunner().invoke(main, ["init"], env={"YUMEN_HOME": str(home)})
+    assert refused.exit_code == 1
+    assert "stays one" in refused.output
 
 
 STEPS = ("schema", "keys of the logs", "ceremony", "certificate of the portal", "one-time codes", "application oa", "application hr")
