@@ -118,9 +118,12 @@ def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str 
 
 
 def refuse_certificate(world: World, shown: Presented, reason: str, source: str, request_id: str) -> NoReturn:
-    """Record that a certificate of ours was not accepted, and say so; a stranger's is left to the door to count."""
-    if not STRANGERS.intersection(shown.reasons):
-        cert = f"{shown.certificate.issuer}:{shown.certificate.serial:x}"
+    """Record that a certificate of ours was not accepted, and say so; a stranger's is left to the door to count.
+
+    Whoever holds a revoked certificate and its key is an outsider: beyond ten a minute its refusals are counted.
+    """
+    cert = f"{shown.certificate.issuer}:{shown.certificate.serial:x}"
+    if not STRANGERS.intersection(shown.reasons) and world.tally.admit(f"cert:{cert}", world.clock()):
         who = f"{shown.identity.kind}:{shown.certificate.serial:x}" if shown.identity else "certificate"
         refused = Event(
             kind=Kind.CERT_LOGIN_REFUSED,

@@ -93,8 +93,9 @@ def forget(tx: Transaction, account: str, source: str) -> None:
 class Tally:
     """Decides for each failed login whether it gets an event of its own, and counts the rest. Safe to share between threads.
 
-    Whom it is about is an account (`account:…`) or, for names that nobody has, the network that tries them: otherwise who
-    invents a new name for each attempt would fill the trail from outside.
+    Whom it is about is an account (`account:…`), a certificate of ours that is no longer good (`cert:…`) or, for names
+    that nobody has, the network that tries them: otherwise who invents a new name for each attempt would fill the trail
+    from outside.
     """
 
     def __init__(self) -> None:
