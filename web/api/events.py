@@ -19,6 +19,8 @@ routes = Blueprint("api_events", __name__)
 TRAIL = Target("trail")
 #: Most entries that one export holds.
 MOST = 10_000
+#: Seconds that an export waits for the checkpoint over its newest entry: one is signed each second.
+PATIENCE = 4.0
 _PERMANENT = "private, max-age=31536000, immutable"
 _TEXT = "text/plain; charset=utf-8"
 
@@ -75,7 +77,7 @@ def bundle() -> Response:
     query = search.parse_query(door.body(ExportBody).q, door.node().trail.privacy)
     permit = door.permit(Action.TRAIL_EXPORT, TRAIL)
     entries = matching(query)
-    data = export.bundle(door.node().trail, entries, query=query.text)
+    data = export.bundle(door.node().trail, entries, query=query.text, patience=PATIENCE)
     record(permit, Kind.TRAIL_EXPORTED, query.text, len(entries))
     return Response(data, mimetype="application/zip", headers={"Content-Disposition": 'attachment; filename="yumen-export.zip"'})
 

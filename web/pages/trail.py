@@ -76,7 +76,7 @@ def export_() -> Response:
     permit = door.permit(Action.TRAIL_EXPORT, _TRAIL)
     query = search.parse_query(forms.Export().q.data or "", door.node().trail.privacy)
     chosen = api.matching(query)
-    bundle = export.bundle(door.node().trail, chosen, query=query.text)
+    bundle = export.bundle(door.node().trail, chosen, query=query.text, patience=api.PATIENCE)
     api.record(permit, Kind.TRAIL_EXPORTED, query.text, len(chosen))
     return _download(bundle, "yumen-export.zip", "application/zip")
 
