@@ -15,6 +15,7 @@ from typing import NoReturn
 from cryptography import x509
 
 from audit.event import Event, Kind
+from audit.noise import network
 from audit.permit import ANONYMOUS, Actor, ActorKind
 from audit.record import Transaction, recording
 from authz import throttle, totp
@@ -113,7 +114,7 @@ def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str 
         refuse_certificate(world, shown, reason or "no-person", source, request_id)
     with recording(world.trail) as tx:
         opened = open_session(tx, world, person, "cert", shown.certificate)
-        tx.record(_login(snapshot, opened, source, request_id, shown.certificate))
+        tx.record(_login(_actor(snapshot, opened, shown.certificate), opened, source, request_id, shown.certificate))
     return opened
 
 
@@ -166,7 +167,7 @@ def _whom(world: World, attempt: Attempt) -> str:
     """Under what the failures of this attempt are counted: the account, or the network for a name that nobody has."""
     if attempt.uid in world.current().directory.by_uid:
         return f"account:{account_of(world, attempt)}"
-    return f"network:{throttle.network(attempt.source)}"
+    return f"network:{network(attempt.source)}"
 
 
 def _failed(world: World, attempt: Attempt, kind: Kind, reason: str, person: Person | None) -> Event:
@@ -201,7 +202,8 @@ def _by_recovery(world: World, attempt: Attempt, person: Person, row: OneTime) -
     with recording(world.trail) as tx:
         if totp.use_recovery(tx, world.keys, row, attempt.code):
             opened = _opened(tx, world, attempt, person)
-            tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=_actor(world, opened), object=f"person:{person.id}", source=attempt.source))
+            actor = _actor(world.current(), opened)
+            tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=actor, object=f"person:{person.id}", source=attempt.source))
         else:
             _count(tx, world, attempt, "bad-recovery-code", person)
             totp.count_wrong(tx, row)
@@ -213,27 +215,25 @@ def _by_recovery(world: World, attempt: Attempt, person: Person, row: OneTime) -
 def _opened(tx: Transaction, world: World, attempt: Attempt, person: Person) -> Opened:
     opened = open_session(tx, world, person, "password+totp")
     throttle.forget(tx, account_of(world, attempt), attempt.source)
-    tx.record(_login(world.current(), opened, attempt.source, attempt.request_id, None))
+    tx.record(_login(_actor(world.current(), opened), opened, attempt.source, attempt.request_id))
     return opened
 
 
-def _login(snapshot: Snapshot, opened: Opened, source: str, request_id: str, certificate: Certificate | None) -> Event:
-    roles = tuple(sorted({holding.role for holding in snapshot.roles(opened.person.uuid)}))
-    serial = f"{certificate.serial:x}" if certificate else ""
+def _login(actor: Actor, opened: Opened, source: str, request_id: str, certificate: Certificate | None = None) -> Event:
     return Event(
         kind=Kind.LOGIN,
-        actor=Actor(ActorKind.PERSON, opened.person.id, opened.assurance, serial, roles),
+        actor=actor,
         object=f"session:{opened.session}",
         scope=opened.person.unit,
-        cert=f"{certificate.issuer}:{serial}" if certificate else "",
+        cert=f"{certificate.issuer}:{actor.serial}" if certificate else "",
         source=source,
         request_id=request_id,
     )
 
 
-def _actor(world: World, opened: Opened) -> Actor:
-    roles = tuple(sorted({holding.role for holding in world.current().roles(opened.person.uuid)}))
-    return Actor(ActorKind.PERSON, opened.person.id, opened.assurance, "", roles)
+def _actor(snapshot: Snapshot, opened: Opened, certificate: Certificate | None = None) -> Actor:
+    serial = f"{certificate.serial:x}" if certificate else ""
+    return Actor(ActorKind.PERSON, opened.person.id, opened.assurance, serial, snapshot.role_names(opened.person.uuid))
 
 
 def _against(snapshot: Snapshot, shown: Presented, person: Person | None) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from ipaddress import ip_address, ip_network
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from audit.event import Event, Kind
+from audit.noise import network
 from audit.permit import ANONYMOUS
 from audit.record import Transaction
 from audit.trail import Trail
@@ -32,16 +32,6 @@ EACH = 10
 #: Accounts and networks that are told apart in a minute; what comes beyond is counted together.
 MAX_TOLD_APART = 1000
 OTHERS = "network:other"
-
-
-def network(source: str) -> str:
-    """The network of an address: /24 for IPv4, /48 for IPv6."""
-    try:
-        address = ip_address(source.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return str(ip_network((mapped, 24 if mapped.version == 4 else 48), strict=False))
 
 
 def keys(account: str, source: str) -> tuple[str, str]:

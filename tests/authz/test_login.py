@@ -165,7 +165,6 @@ def test_enrolment_needs_password_and_the_registrars_code_which_works_once(place
     code = hand_out(place)
     offer = enrol.begin(place.world, attempt(place, code=code))
     assert offer.uri.startswith("otpauth://totp/")
-    assert "<svg" in offer.qr()
     place.secrets["zhangsan"] = offer.secret
     recovery = enrol.finish(place.world, attempt(place, code=code), place.code("zhangsan"))
     assert len(recovery) == 10
