@@ -6,19 +6,29 @@ import datetime as dt
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.web.conftest import AUDITOR, REGISTRAR, Service
-from web.wire import Phase, Wire
+from web.server import Listener
+from web.wire import Blocked, Phase, Wire
 
 pytestmark = pytest.mark.slow
 
 BEYOND = str(10**30)
+
+
+def _echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
 
 
 class _Nobody:
@@ -42,6 +52,51 @@ def test_a_length_written_in_many_digits_hides_no_second_request(length: bytes) 
         assert wire.read(1_000)
         assert wire.phase is Phase.WORKING
         assert wire.rfile.getvalue().endswith(b"\r\n\r\nGET / HIDDE")
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            b"POST / HTTP/1.1\r\n",
+            b"GET /a HTTP/1.0\r\n",
+            b"Host: x\r\n",
+            b"Content-Length: 5\r\n",
+            b"content-length:\t07\r\n",
+            b"\r\n",
+            b"\n",
+        ),
+        *(b"Content-Length: 5, 5\r\n", b"Transfer-Encoding: chunked\r\n", b" Content-Length: 3\r\n", b"Content-Length : 4\r\n", b"x" * 7),
+        *(
+            b"X: a\nContent-Length: 9\r\n",
+            b"Content_Length: 8\r\n",
+            b"0\r\n\r\n",
+            b"Content-Length: 99999999999999999999\r\n",
+            b"\r",
+            b"\x00",
+        ),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_PIECES, min_size=1, max_size=10))
+def test_loop_and_parser_agree_on_every_request_that_keeps_its_connection(pieces: list[bytes]) -> None:
+    """What the loop cut out is what the parser read: nothing is left over, nothing is missing."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        listener = Listener(("127.0.0.1", 0), _echo, threads=1, max_body_bytes=1_000)
+        wire = Wire(listener, ours, ("127.0.0.1", 1), None)
+        theirs.sendall(b"".join(pieces))
+        try:
+            wire.read(1_000)
+        except Blocked:
+            return  # the request is not whole
+        whole = wire.rfile.getvalue()
+        stays = listener.answer(wire)
+        assert wire.wfile.getvalue().startswith(b"HTTP/1.1 ")
+        if stays:
+            assert wire.rfile.tell() == len(whole)
 
 
 @pytest.mark.parametrize(
