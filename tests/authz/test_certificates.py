@@ -153,6 +153,16 @@ def test_expired_certificate_is_refused_also_when_it_was_verified_before(trusted
     assert refused.value.facts["reason"] == "expired"
 
 
+def test_certificate_verified_before_is_measured_anew_when_the_authorities_change(trusted, authority):
+    mine = staff(trusted, authority)
+    assert login.by_certificate(trusted.world, [mine])
+    without = Trust(roots=[authority.root])
+    trusted.world.trust = lambda: without
+    with pytest.raises(Unauthenticated) as refused:
+        login.by_certificate(trusted.world, [mine])
+    assert refused.value.facts["reason"] == "unknown-issuer"
+
+
 def test_strangers_certificate_is_refused_and_left_to_be_counted(trusted):
     stranger = Authority(dt.datetime(2026, 11, 20, tzinfo=dt.UTC))
     with pytest.raises(Unauthenticated):
