@@ -83,8 +83,7 @@ class _Connection(ldap3.Connection):  # type: ignore[misc]
     """A connection of one thread at a time: deep copies of each answer, made for threads that share one, took half of a reading."""
 
     def _prepare_return_value(self, status: Any, response: bool = False) -> tuple[Any, ...]:  # noqa: FBT001, FBT002 - the library's signature
-        answer, self.response = self.response, None
-        return status, self.result, answer if response else None, self.request
+        return status, self.result, self.response if response else None, self.request
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, TypeDecorator, create_engine, event
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, SelectBase, TypeDecorator, create_engine, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -82,6 +83,19 @@ class Database:
             yield session
 
     @contextmanager
+    def looking(self) -> Iterator[sqlite3.Cursor]:
+        """A bare cursor for one `statement` on a hot path, where a session would cost more than the rest of the answer.
+
+        Raises:
+            Unavailable: the database cannot be read.
+        """
+        try:
+            with closing(self.engine.raw_connection()) as pooled:
+                yield cast(sqlite3.Cursor, pooled.cursor())
+        except (sqlite3.Error, SQLAlchemyError) as error:
+            raise Unavailable("the database cannot be read now; try again, and tell the operator if it stays") from error
+
+    @contextmanager
     def writing(self) -> Iterator[Session]:
         """The write transaction: lock file, then connection, then `BEGIN IMMEDIATE`; commits when the block ends.
 
@@ -129,6 +143,16 @@ class Database:
     def in_write(self) -> bool:
         """Whether this thread holds the write transaction: waiting for the flusher then would never end."""
         return getattr(self._thread, "writing", False)
+
+
+def statement(query: SelectBase) -> str:
+    """The text of `query` for `Database.looking`: parameters by name, values as they are stored."""
+    return str(query.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+def moment(stored: str) -> dt.datetime:
+    """The time that an `Instant` column holds, read by a bare cursor."""
+    return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)
 
 
 @contextmanager
@@ -187,7 +211,12 @@ class _Waiter:
 
 def open_sqlite(path: Path) -> Database:
     """Open (or create) the SQLite database at `path`; its lock file stands beside it."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 2}, pool_size=32)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "timeout": 2},
+        pool_size=32,
+        hide_parameters=True,  # an error's text goes into logs, and what it was about may be personal
+    )
 
     @event.listens_for(engine, "connect")
     def _settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -41,8 +41,6 @@ def _browser() -> bool:
 
 COMPONENTS: Mapping[str, Component] = {
     "openssl": Component(("openssl",), "second opinion on every certificate, CRL and OCSP answer", _program("openssl")),
-    "curl": Component(("curl",), "a client that is not ours", _program("curl")),
-    "sqlite3": Component(("sqlite3",), "attacks on the database file", _program("sqlite3")),
     "chromium": Component(("chromium",), "the pages in a real browser", _browser),
     "cjk-font": Component(("fonts-noto-cjk",), "Chinese text in screenshots", _chinese_font),
     "nss": Component(("libnss3-tools",), "client certificates in the browser's store", _program("certutil", "pk12util")),
