@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import signal
 import time
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def test_whoever_ended_on_the_server_is_refused_within_two_seconds(place, server
 def test_while_no_server_answers_roles_stay_until_they_are_too_old_and_then_nobody_has_any(place, servers, reading, ill):
     """Nothing is lost at once, the rows stay fresh, high-risk rules end after two seconds and all others at the limit."""
     server = servers()
-    with following(place, reading(server.url)) as world:
+    with following(place, reading(server.url, receive_timeout=dt.timedelta(seconds=3))) as world:
         memberships = world.current().directory.memberships()
         server.signal(ill)
         end = time.monotonic() + 1.4

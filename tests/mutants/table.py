@@ -379,13 +379,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/authz/test_ldap_attacks.py::test_more_entries_than_a_page_are_read_whole",
     ),
     Mutant(
-        "an error of the server is an error",
-        "authz/directory.py",
-        "            raise_exceptions=True,\n",
-        "",
-        "tests/authz/test_ldap_attacks.py::test_a_refused_search_is_an_error_by_its_result_alone",
-    ),
-    Mutant(
         "names are escaped",
         "authz/directory.py",
         'return character if character.isascii() and character.isalnum() else f"\\\\{byte:02x}"',
