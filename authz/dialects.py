@@ -38,6 +38,27 @@ class Part(NamedTuple):
     next: str
 
 
+class Stamp(NamedTuple):
+    """How far a server is: replica -> its last change; with the server's name where servers cannot be compared."""
+
+    server: str
+    at: Mapping[str, str]
+
+    def behind(self, other: Stamp) -> bool:
+        """Whether the other one saw a change that is missing here."""
+        return self.server == other.server and any(self.at.get(replica, "") < last for replica, last in other.at.items())
+
+
+def matching(template: str, **values: str) -> str:
+    """The filter `template` with `values` in it; whatever is no ASCII letter or digit is written as bytes (RFC 4515 section 3)."""
+    return template.format(**{name: "".join(map(_escaped, value.encode())) for name, value in values.items()})
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    return character if character.isascii() and character.isalnum() else f"\\{byte:02x}"
+
+
 def _standard(value: bytes) -> str:
     return str(uuid.UUID(value.decode("ascii")))
 

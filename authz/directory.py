@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import ldap3
@@ -25,7 +25,7 @@ import structlog
 from ldap3.core.exceptions import LDAPOperationResult
 
 from authz import ldif
-from authz.dialects import DIALECTS, Dialect, Found, part
+from authz.dialects import DIALECTS, Dialect, Found, Stamp, matching, part
 from authz.failover import Broken, Deadline, Server, Servers
 from authz.ldif import MAX_PASSWORD_BYTES, Reading
 from authz.people import Entry, normal_dn
@@ -40,32 +40,12 @@ SETTLING = 3
 REFUSAL_SECONDS = 0.25
 MAX_NAME_BYTES = 256
 
+_ENTRY = 4  # SearchResultEntry, [APPLICATION 4] in RFC 4511 section 4.5.2
 _PAGED = "1.2.840.113556.1.4.319"
 _SECURE, _PLAIN = 636, 389
 #: Results of a bind that mean no, and not that the server is in trouble (RFC 4511 appendix A).
 _NO = frozenset({"invalidCredentials", "inappropriateAuthentication", "noSuchObject", "constraintViolation", "unwillingToPerform"})
 _log = structlog.get_logger()
-
-
-def matching(template: str, **values: str) -> str:
-    """The filter `template` with `values` in it; whatever is no ASCII letter or digit is written as bytes (RFC 4515 section 3)."""
-    return template.format(**{name: "".join(map(_escaped, value.encode())) for name, value in values.items()})
-
-
-def _escaped(byte: int) -> str:
-    character = chr(byte)
-    return character if character.isascii() and character.isalnum() else f"\\{byte:02x}"
-
-
-class Stamp(NamedTuple):
-    """How far a server is: replica -> its last change; with the server's name where servers cannot be compared."""
-
-    server: str
-    at: Mapping[str, str]
-
-    def behind(self, other: Stamp) -> bool:
-        """Whether the other one saw a change that is missing here."""
-        return self.server == other.server and any(self.at.get(replica, "") < last for replica, last in other.at.items())
 
 
 class _VerifiedTls(ldap3.Tls):  # type: ignore[misc]
@@ -80,7 +60,28 @@ class _VerifiedTls(ldap3.Tls):  # type: ignore[misc]
 
 
 class _Connection(ldap3.Connection):  # type: ignore[misc]
-    """A connection of one thread at a time: deep copies of each answer, made for threads that share one, took half of a reading."""
+    """A connection of one thread at a time: it needs no deep copies of each answer, made for threads that share one.
+
+    Entries stay the bytes that were sent: the library would read what is not UTF-8 as Latin or Cyrillic letters.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._decode = self.strategy.decode_response_fast
+        self.strategy.decode_response_fast = self._decoded
+
+    def _decoded(self, message: Mapping[str, Any]) -> Any:
+        if message["protocolOp"] != _ENTRY or message["controls"]:
+            return self._decode(message)
+        (_, _, _, dn), (_, _, _, attributes) = message["payload"]
+        return {
+            "type": "searchResEntry",
+            "dn": dn.decode("utf-8"),
+            "attributes": {},
+            "raw_attributes": {
+                name.decode("ascii"): [value[3] for value in held] for _, _, _, ((_, _, _, name), (_, _, _, held)) in attributes
+            },
+        }
 
     def _prepare_return_value(self, status: Any, response: bool = False) -> tuple[Any, ...]:  # noqa: FBT001, FBT002 - the library's signature
         return status, self.result, self.response if response else None, self.request
@@ -338,6 +339,7 @@ class LdapDirectory:
             auto_bind=ldap3.AUTO_BIND_NONE,
             auto_referrals=False,
             auto_range=False,
+            return_empty_attributes=False,
             receive_timeout=patience,
             read_only=True,
             raise_exceptions=True,

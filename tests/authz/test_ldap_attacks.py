@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz import ldif, province
-from authz.directory import matching
+from authz.dialects import matching
 from authz.people import Entry
 from core.errors import Unauthenticated, Unavailable
 from tests.authz.slapd import PASSWORD, SUFFIX

@@ -12,6 +12,7 @@ import pytest
 from audit.permit import Action
 from authz import province
 from authz.decide import Target, decide
+from authz.people import Entry
 from authz.snapshot import Freshness
 from authz.world import World
 
@@ -57,6 +58,25 @@ def test_a_role_removed_on_the_server_is_refused_within_two_seconds(place, serve
             server.change(f"dn: {GROUP}\nchangetype: modify\nadd: member\nmember: {province.person_dn('zhaoliu', QINGHE)}\n")
             seconds_until(lambda: approves(world, place).allowed, 2)
         assert approves(world, place, "sunqi").allowed
+
+
+@pytest.mark.proof
+def test_among_twenty_thousand_persons_the_age_of_what_is_decided_on_tells_how_late_a_change_may_be(place, servers, reading, jiangzhou):
+    """At this size a reading takes about two seconds: no decision rests on what is older without being marked so."""
+    facts = {"objectclass": ("inetOrgPerson",), "cn": ("Extra",), "sn": ("Extra",)}
+    people = province.unit_dn(QINGHE)
+    more = [
+        Entry(f"uid=x{n:05d},ou=people,{people}", {**facts, "uid": (f"x{n:05d}",), "entryuuid": (province.entry_uuid(5, f"x{n}"),)})
+        for n in range(20_000)
+    ]
+    server = servers([*jiangzhou, *more])
+    with following(place, reading(server.url)) as world:
+        assert approves(world, place).allowed
+        server.change(ONLY_SUNQI)
+        took = seconds_until(lambda: not approves(world, place).allowed, 2.1)
+        seconds_until(lambda: approves(world, place).reason != "stale", 10)
+        assert not approves(world, place).allowed
+        print(f"refused after {took:.2f} s")
 
 
 @pytest.mark.parametrize(

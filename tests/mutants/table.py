@@ -380,7 +380,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "names are escaped",
-        "authz/directory.py",
+        "authz/dialects.py",
         'return character if character.isascii() and character.isalnum() else f"\\\\{byte:02x}"',
         "return character",
         "tests/authz/test_ldap_attacks.py::test_a_filter_holds_values_and_never_syntax",
