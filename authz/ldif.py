@@ -88,10 +88,18 @@ class LdifDirectory:
                 if self._reading is not None and stamp == self._stamp:
                     return self._reading
                 if seen.st_size > MAX_FILE_BYTES:
-                    raise Malformed("the directory file `{path}` is too large", path=self._path)
+                    raise Malformed(
+                        "the directory file `{path}` is larger than {limit} bytes; take out what is not needed",
+                        path=self._path,
+                        limit=MAX_FILE_BYTES,
+                    )
                 data = self._path.read_bytes()
             except OSError as error:
-                raise Unavailable("the directory file `{path}` cannot be read: {reason}", path=self._path, reason=error.strerror) from error
+                raise Unavailable(
+                    "the directory file `{path}` cannot be read: {reason}; put it back, readable for Yumen",
+                    path=self._path,
+                    reason=error.strerror,
+                ) from error
             digest = sha256(data).hexdigest()
             if self._reading is None or digest != self._reading.digest:
                 self._reading = Reading(digest, tuple(parse(data)))
@@ -142,7 +150,7 @@ def parse(data: bytes) -> list[Entry]:
     except UnicodeDecodeError as error:
         raise Malformed("the directory file is not UTF-8 at byte {offset}", offset=error.start) from error
     entries: list[Entry] = []
-    record: list[tuple[int, str]] = []
+    record: list[tuple[int, list[str]]] = []
     in_comment = False
     for number, raw in enumerate([*lines, ""], 1):
         line = raw.removesuffix("\r")
@@ -151,13 +159,13 @@ def parse(data: bytes) -> list[Entry]:
                 continue
             if not record:
                 raise Malformed("line {line} of the directory file continues nothing", line=number)
-            record[-1] = (record[-1][0], record[-1][1] + line[1:])
+            record[-1][1].append(line[1:])
             continue
         in_comment = line.startswith("#")
         if line and not in_comment:
-            record.append((number, line))
+            record.append((number, [line]))
         elif not line and record:
-            entries += _record(record)
+            entries += _record([(at, "".join(pieces)) for at, pieces in record])
             record = []
     return entries
 

@@ -23,7 +23,7 @@ from core.settings import Settings
 from ops import homes
 from ops.claims import writer_name
 from ops.first import SealedKey, first_certificate
-from ops.node import Node, open_database, open_node, privacy_key, responder_signers
+from ops.node import Node, open_database, open_node, responder_signers
 from ops.renewal import PORTAL, renew_listener
 
 Say = Callable[[str], None]
@@ -51,7 +51,7 @@ def make_home(settings: Settings, *, tell: Say) -> None:
     try:
         tell("keys of the logs")
         name, claim = writer_name(settings.home, "operator")
-        trail = open_trail(database, system, Writer.fresh(name), privacy_key(homes.web_vault(settings)), settings.audit)
+        trail = open_trail(database, system, Writer.fresh(name), homes.web_vault(settings).secret("privacy"), settings.audit)
         try:
             create_log_keys(trail, homes.worker_vault(settings), homes.notes_folder(settings.home))
         finally:
