@@ -95,11 +95,13 @@ def make_pki(folder: Path) -> Path:
     return folder
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on, all different: they are held until the last one is found."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
 
 
 def reader() -> Entry:
@@ -131,7 +133,7 @@ class Slapd:
         # slapadd takes the version line for a record when an empty line follows it.
         data = entries.encode() if isinstance(entries, str) else ldif.encode(entries).removeprefix(b"version: 1\n\n")
         (folder / "data.ldif").write_bytes(data)
-        server = cls(pki, folder, free_port(), free_port())
+        server = cls(pki, folder, *free_ports(2))
         server._run("/usr/sbin/slapadd", "-q", "-w", "-f", str(folder / "slapd.conf"), "-l", str(folder / "data.ldif"))
         server.start()
         return server
@@ -158,6 +160,7 @@ class Slapd:
                 if probe.connect_ex(("127.0.0.1", self.ldaps)) == 0:
                     return
             time.sleep(0.01)
+        self.kill()
         raise AssertionError("slapd does not start")
 
     def signal(self, number: signal.Signals) -> None:
