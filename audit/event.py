@@ -160,16 +160,18 @@ def canonical(body: Mapping[str, Any]) -> bytes:
 
 
 def _must_fit(value: Any) -> None:
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind is dict:
         for key, member in value.items():
             if type(key) is not str or not _KEY.fullmatch(key):
                 raise ValueError(f"key {key!r} is outside the profile")
-            _must_fit(member)
-    elif isinstance(value, list | tuple):
+            if type(member) is not str:
+                _must_fit(member)
+    elif kind is list or kind is tuple:
         for member in value:
             _must_fit(member)
-    elif type(value) is int:
+    elif kind is int:
         if not -(1 << 53) < value < 1 << 53:
             raise ValueError("integer is outside the profile")
-    elif value is not None and type(value) not in {str, bool}:
-        raise ValueError(f"{type(value).__name__} is outside the profile")
+    elif value is not None and kind is not str and kind is not bool:
+        raise ValueError(f"{kind.__name__} is outside the profile")

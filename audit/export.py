@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -22,6 +23,7 @@ from audit.verifier.note import Checkpoint, Note, encode64
 
 #: A wider range is not listed leaf by leaf: 32 bytes each.
 MAX_LISTED = 1_000_000
+_LOOK_SECONDS = 0.1
 #: Zip files cannot tell an earlier time; a fixed one makes the verifier reproducible.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -45,13 +47,17 @@ events.jsonl 为原始记录字节，每行一条。
 """
 
 
-def bundle(trail: Trail, entries: Sequence[Entry], *, query: str = "", disclose: bool = False) -> bytes:
+def bundle(trail: Trail, entries: Sequence[Entry], *, query: str = "", disclose: bool = False, patience: float = 0) -> bytes:
     """A zip file that proves `entries`; with `disclose` it opens their personal values.
+
+    Waits up to `patience` seconds for a checkpoint over the newest of them: while something happens all the time, the
+    newest entry is never signed at once.
 
     Raises:
         Unavailable: an entry is not yet under a signed checkpoint; try again in a second.
     """
     chosen = sorted({(found.log, found.epoch, found.idx) for found in entries})
+    _wait_for_checkpoints(trail, chosen, time.monotonic() + patience)
     by_place = {(found.log, found.epoch, found.idx): found for found in entries}
     files: dict[str, bytes] = {}
     ranges = []
@@ -78,6 +84,15 @@ def bundle(trail: Trail, entries: Sequence[Entry], *, query: str = "", disclose:
     files["README.txt"] = _README.encode()
     files["yumen-verify.pyz"] = verifier_app()
     return _zip(files)
+
+
+def _wait_for_checkpoints(trail: Trail, chosen: Sequence[tuple[str, int, int]], until: float) -> None:
+    newest = {(log, epoch): idx for log, epoch, idx in chosen}
+    while time.monotonic() < until:
+        with trail.database.reading() as session:
+            if all(PublishedLog(session, *place).signed() > idx for place, idx in newest.items()):
+                return
+        time.sleep(_LOOK_SECONDS)
 
 
 def verifier_app() -> bytes:

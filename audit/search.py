@@ -24,6 +24,8 @@ from core.clock import microseconds
 from core.errors import Malformed, NotFound
 
 MAX_PAGE = 500
+#: Most terms of one query: each is a condition of the statement, and SQLite bounds how deep that may be.
+MAX_TERMS = 64
 #: Personal fields that a term may name.
 PERSONAL = ("source", "uid", "name", "mail")
 
@@ -81,7 +83,7 @@ def parse_query(text: str, privacy: Privacy | None = None) -> Query:
     Raises:
         Malformed: a term has another form or an unknown field.
     """
-    conditions, at = [], 0
+    conditions, at = list[ColumnElement[bool]](), 0
     while at < len(text):
         if text[at].isspace():
             at += 1
@@ -89,6 +91,8 @@ def parse_query(text: str, privacy: Privacy | None = None) -> Query:
         match = _TERM.match(text, at)
         if not match or (match.end() < len(text) and not text[match.end()].isspace()):
             raise Malformed("cannot read the query at `{rest}`; write terms such as `actor:oa` or `-out:ok`", rest=text[at : at + 40])
+        if len(conditions) == MAX_TERMS:
+            raise Malformed("the query has more than {most} terms; leave some out", most=MAX_TERMS)
         negated, name, quoted, plain = match.groups()
         found = _condition(name, plain if quoted is None else quoted, privacy)
         conditions.append(not_(found) if negated else found)

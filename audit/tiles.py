@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from audit.tables import TrailBatch, TrailCheckpoint, TrailEpoch, TrailEvent, TrailTile
@@ -154,6 +154,11 @@ class PublishedLog:
         if note is None:
             raise Unavailable("no checkpoint of `{log}` was signed yet; try again in a second", log=self.name)
         return note.encode()
+
+    def signed(self) -> int:
+        """How many entries the newest published note covers."""
+        mine = (TrailCheckpoint.log == self.log, TrailCheckpoint.epoch == self.epoch)
+        return self._session.scalar(select(func.max(TrailCheckpoint.size)).where(*mine)) or 0
 
     def receipt(self, index: int) -> Proof:
         """The offline proof (tlog-proof) of entry `index` under the newest checkpoint.

@@ -74,6 +74,8 @@ class Trail:
         #: Entries that are committed and wait for their place, and those whose commit was never answered; by counter.
         self._afloat: dict[int, Entry] = {}
         self._doubtful: set[int] = set()
+        #: Numbers with the flusher that were enqueued: to be found, never to be placed again.
+        self._enqueued: set[int] = set()
         self._start()
         self._flusher = Flusher(self._write, settings.queue, self._idle, self._pause)
 
@@ -135,7 +137,7 @@ class Trail:
         """Place `entries` in the open write transaction of `cursor`, with the voids and notices that are due."""
         with self._mutex:
             was_closed, self._closed = self._closed, None
-            afloat = dict(self._afloat)
+            afloat = self._afloat | {made.counter: made for made in entries if made.counter in self._enqueued}
         owed = self._counters.collect_owed()
         new = [made for made in entries if made.counter not in afloat]
         extra: list[Entry] = []
@@ -171,9 +173,13 @@ class Trail:
             return []
         with self._mutex:
             self._afloat |= {made.counter: made for made in entries}
+            self._enqueued |= {made.counter for made in entries}
         try:
             return self._flusher.submit(entries)
         except Unavailable as error:
+            if isinstance(error, Full):
+                with self._mutex:
+                    self._enqueued.difference_update(made.counter for made in entries)
             self.failed()
             about = entries[0].columns[5]
             raise NotYetProved("`{about}` is recorded and not yet proved; look at it again in a moment", about=about) from error
@@ -203,7 +209,7 @@ class Trail:
         written = [*entries, *(placed.entries if placed else [])]
         told = placed.numbers.difference(placed.found) if placed else set()
         with self._mutex:
-            numbers = ({made.counter for made in entries} | told) - self._afloat.keys()
+            numbers = ({made.counter for made in entries} | told) - self._afloat.keys() - self._enqueued
             if doubtful:
                 new = {made.counter: made for made in written if made.counter in numbers}
                 self._afloat |= new
@@ -260,6 +266,9 @@ class Trail:
             if is_storage_failure(error):
                 raise Unavailable("the trail cannot be written now; try again, and tell the operator if it stays") from error
             raise
+        finally:
+            with self._mutex:
+                self._enqueued.difference_update(made.counter for made in entries)
         self.landed(placed)
         return placed.receipts
 

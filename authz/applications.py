@@ -34,12 +34,14 @@ PREFIX = "yk_"
 #: Most properties that an application may assert, and longest value of one.
 MAX_ASSERTS = 16
 MAX_VALUE = 255
+#: Most actions, and most resource types, of one application, and most names of one asset: each stands in an event.
+MAX_NAMES = 200
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_ASSET = re.compile(r"(?:server|device|application):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_ASSET = re.compile(r"(?:server|device):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 
 
@@ -61,6 +63,8 @@ class Registration:
         """What is wrong with it."""
         found = [] if _ID.fullmatch(self.id) else [f"id `{self.id}`"]
         found += [f"name `{name}`" for name in (*self.actions, *self.types) if not _NAME.fullmatch(name)]
+        if max(len(self.actions), len(self.types)) > MAX_NAMES:
+            found.append(f"more than {MAX_NAMES} actions or types")
         if len(self.asserts) > MAX_ASSERTS:
             found.append(f"more than {MAX_ASSERTS} properties")
         return found + [f"property `{name}`" for name in self.asserts if not _PROPERTY.fullmatch(name)]
@@ -208,15 +212,16 @@ def register_asset(tx: Transaction, ref: str, facts: Mapping[str, Any], *, permi
     """Register a server or device (`name`, `owner`, `unit`, `names`) so that certificates can be asked for it.
 
     Raises:
-        Malformed: the ref or a name is not one.
-        Conflict: it is registered already.
+        Malformed: the ref or a name is not one; applications are registered as such.
+        Conflict: it, or one of its names, is registered already.
     """
     permit.must_cover(Action.ASSET_REGISTER, ref)
     names = list(facts.get("names", ()))
-    if not _ASSET.fullmatch(ref) or not all(map(_is_host, names)):
+    if not _ASSET.fullmatch(ref) or not all(map(_is_host, names)) or len(names) > MAX_NAMES:
         raise Malformed("`{ref}` or one of its names is not allowed; write `server:name` and plain host names or addresses", ref=ref)
     if tx.db.get(AssetRow, ref):
         raise Conflict("`{ref}` is registered already; choose another name", ref=ref)
+    _names_must_be_free(tx, names)
     row = AssetRow(ref=ref, name=facts["name"], owner=facts.get("owner", ""), unit=facts["unit"], names=json.dumps(names), made_at=tx.now)
     row.active = True
     tx.db.add(row)
@@ -276,6 +281,13 @@ def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str 
     return Caller(actor=actor, application=application, certificate=shown.certificate, source=source, request_id=request_id)
 
 
+def _names_must_be_free(tx: Transaction, names: Sequence[str]) -> None:
+    """One name, one asset: nobody gets a certificate for another unit's host by registering it once more."""
+    for name in names:
+        if tx.db.scalar(select(AssetRow.ref).where(AssetRow.names.contains(json.dumps(name))).limit(1)) is not None:
+            raise Conflict("the name `{name}` belongs to another asset; withdraw it there first", name=name)
+
+
 def _get(tx: Transaction, application: str) -> ApplicationRow:
     row = tx.db.get(ApplicationRow, application)
     if row is None or not row.active:
@@ -293,7 +305,6 @@ def _is_value(value: object) -> bool:
 
 def _is_host(name: str) -> bool:
     try:
-        ipaddress.ip_address(name)
+        return str(ipaddress.ip_address(name)) == name and "%" not in name
     except ValueError:
         return type(name) is str and _HOST.fullmatch(name) is not None
-    return True

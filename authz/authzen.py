@@ -26,7 +26,7 @@ from core.errors import Error, Malformed
 
 #: Most members of one batch.
 MAX_BATCH = 500
-#: Longest identifier and property value.
+#: Longest identifier.
 MAX_TEXT = 255
 #: How long an answer may be kept by whoever asked.
 VALID = dt.timedelta(seconds=1)
@@ -107,7 +107,7 @@ def evaluations(world: World, trail: Trail, caller: Caller, body: Any) -> dict[s
     if not batch:
         return evaluation(world, trail, caller, body)
     application, snapshot = asker(world, trail, caller, Action.EVALUATE)
-    defaults: dict[str, Any] = {name: _object(whole, name) for name in ("subject", "action", "resource", "context") if name in whole}
+    defaults: dict[str, Any] = {name: entity(whole, name) for name in ("subject", "action", "resource", "context") if name in whole}
     now, found = world.clock(), list[Decided]()
     for member in batch:
         found.append(_member(snapshot, application, defaults, member, caller, now))
@@ -159,7 +159,7 @@ def read(body: Mapping[str, Any]) -> Ask:
     Raises:
         Malformed: naming the member.
     """
-    subject, action, resource = (_object(body, name) for name in ("subject", "action", "resource"))
+    subject, action, resource = (entity(body, name) for name in ("subject", "action", "resource"))
     return Ask(
         text(subject, "subject", "type"),
         text(subject, "subject", "id"),
@@ -177,10 +177,6 @@ def entity(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         Malformed: it is missing or no object.
     """
-    return _object(body, name)
-
-
-def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = body.get(name)
     if type(value) is not dict:
         raise Malformed("`{name}` must be an object", name=name) if name in body else Malformed("`{name}` is missing", name=name)
@@ -207,12 +203,8 @@ def facts(entities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
     found = {}
     for name, value in entities.items():
-        for key, content in (_object(value, "properties") if "properties" in value else {}).items():
-            if (
-                type(content) is bool
-                or (type(content) is int and abs(content) < 1 << 53)
-                or (type(content) is str and len(content) <= MAX_TEXT)
-            ):
+        for key, content in (entity(value, "properties") if "properties" in value else {}).items():
+            if evaluate.comparable(content):
                 found[f"{name}.{key}"] = content
     return found
 
@@ -223,7 +215,7 @@ def assurance(body: Mapping[str, Any]) -> Assurance:
     Raises:
         Malformed: `context` is no object.
     """
-    acr = _object(body, "context").get("acr") if "context" in body else None
+    acr = entity(body, "context").get("acr") if "context" in body else None
     return ACR.get(acr, Assurance.NONE) if type(acr) is str else Assurance.NONE
 
 
@@ -300,7 +292,7 @@ def refused_input(caller: Caller, error: Error) -> Event:
 
 
 def _semantic(whole: Mapping[str, Any]) -> str:
-    options = _object(whole, "options") if "options" in whole else {}
+    options = entity(whole, "options") if "options" in whole else {}
     semantic = options.get("evaluations_semantic", SEMANTICS[0])
     if type(semantic) is not str or semantic not in SEMANTICS:
         raise Malformed("`options.evaluations_semantic` must be one of {known}", known=", ".join(SEMANTICS))

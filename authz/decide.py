@@ -221,7 +221,7 @@ def refusal(decision: Decision, caller: Caller, action: Action, target: Target) 
 def _as_counted(snapshot: Snapshot, caller: Caller) -> Actor:
     if caller.person is None:
         return caller.actor
-    return replace(caller.actor, roles=tuple(sorted({holding.role for holding in snapshot.roles(caller.person.uuid)})))
+    return replace(caller.actor, roles=snapshot.role_names(caller.person.uuid))
 
 
 def _denied(snapshot: Snapshot, caller: Caller, decision: Decision, target: Target) -> Denied:

@@ -16,6 +16,8 @@ from authz.snapshot import Grant, Index, Key, Snapshot, index
 BUDGET = 1_000
 #: Nobody with more roles than this is weighed either.
 MAX_HOLDINGS = 200
+#: Longest text that a condition compares.
+MAX_VALUE = 255
 
 
 class Question(NamedTuple):
@@ -111,6 +113,11 @@ def _applies(grant: Grant, question: Question) -> bool:
     if not grant.not_before <= question.at < grant.not_after:
         return False
     return all(name not in question.facts or same(question.facts[name], value) for name, value in grant.conditions)
+
+
+def comparable(value: object) -> bool:
+    """Whether conditions can compare this value: a boolean, a number that JSON keeps exact, or a text that is not too long."""
+    return type(value) is bool or (type(value) is int and abs(value) < 1 << 53) or (type(value) is str and len(value) <= MAX_VALUE)
 
 
 def same(left: object, right: object) -> bool:

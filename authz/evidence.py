@@ -32,11 +32,23 @@ class Presented(NamedTuple):
     reasons: tuple[str, ...]
 
 
+class _Read(NamedTuple):
+    """What a chain says whenever it is shown: nothing here depends on standing, which is looked up each time."""
+
+    identity: Identity | None
+    certificate: Certificate
+    #: What may be revoked: issuer's key and serial of each certificate below the root.
+    evidence: tuple[tuple[str, int], ...]
+    reasons: tuple[str, ...]
+    not_before: dt.datetime
+    not_after: dt.datetime
+
+
 class Verifier:
     """Verifies chains against what `trust` gives, remembering those that were good. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, tuple[Trust, Verified]] = {}
+        self._kept: dict[bytes, tuple[Trust, _Read]] = {}
 
     def present(self, sent: Sequence[x509.Certificate], trust: Trust, snapshot: Snapshot, at: dt.datetime) -> Presented:
         """What the chain `sent` (leaf first) shows at the moment `at`.
@@ -46,29 +58,32 @@ class Verifier:
         """
         if not sent:
             raise Malformed("no certificate was sent")
-        found = self._verified(sent, trust, at)
-        reasons = [str(reason) for reason in found.reasons]
-        reasons += [snapshot.standing[pair] for pair in found.evidence if pair in snapshot.standing]
-        issuer, serial = found.evidence[0] if found.evidence else ("", found.leaf.serial_number)
-        digest = sha256(sent[0].public_bytes(Encoding.DER)).hexdigest()
-        return Presented(_identity(sent[0], reasons), Certificate(issuer, serial, digest), tuple(dict.fromkeys(reasons)))
+        read = self._read(sent, trust, at)
+        reasons = [*read.reasons, *(snapshot.standing[pair] for pair in read.evidence if pair in snapshot.standing)]
+        return Presented(read.identity, read.certificate, tuple(dict.fromkeys(reasons)))
 
-    def _verified(self, sent: Sequence[x509.Certificate], trust: Trust, at: dt.datetime) -> Verified:
-        key = sha256(b"".join(sha256(one.public_bytes(Encoding.DER)).digest() for one in sent)).digest()
-        kept = self._kept.get(key)
-        if kept and kept[0] is trust and all(one.not_valid_before_utc <= at <= one.not_valid_after_utc for one in kept[1].chain):
-            return kept[1]
-        found = chain.check(sent, trust, at=at, purpose=Purpose.CLIENT)
-        if not found.reasons:
+    def _read(self, sent: Sequence[x509.Certificate], trust: Trust, at: dt.datetime) -> _Read:
+        encoded = [one.public_bytes(Encoding.DER) for one in sent]
+        key = sha256(b"".join(sha256(der).digest() for der in encoded)).digest()
+        kept_for, kept = self._kept.get(key, (None, None))
+        if kept is not None and kept_for is trust and kept.not_before <= at <= kept.not_after:
+            return kept
+        read = _read(chain.check(sent, trust, at=at, purpose=Purpose.CLIENT), sha256(encoded[0]).hexdigest())
+        if not read.reasons:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
-            self._kept[key] = (trust, found)
-        return found
+            self._kept[key] = (trust, read)
+        return read
 
 
-def _identity(leaf: x509.Certificate, reasons: list[str]) -> Identity | None:
+def _read(found: Verified, digest: str) -> _Read:
+    reasons, evidence = [str(reason) for reason in found.reasons], found.evidence
+    issuer, serial = evidence[0] if evidence else ("", found.leaf.serial_number)
     try:
-        return names.identity(leaf)
+        identity = names.identity(found.leaf)
     except Malformed:
+        identity = None
         reasons.append("malformed")
-        return None
+    certificate = Certificate(issuer, serial, digest)
+    begun, ended = max(one.not_valid_before_utc for one in found.chain), min(one.not_valid_after_utc for one in found.chain)
+    return _Read(identity, certificate, evidence, tuple(reasons), begun, ended)

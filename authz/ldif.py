@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import re
 import threading
 import time
@@ -204,8 +203,3 @@ def _line(name: str, value: str) -> str:
 def write(path: Path, entries: Iterable[Entry]) -> None:
     """Replace the directory file; readers see the old or the new one, whole."""
     write_durably(path, encode(entries))
-
-
-def same(left: str, right: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell where they differ."""
-    return hmac.compare_digest(left.encode(), right.encode())

@@ -15,6 +15,7 @@ from typing import NoReturn
 from cryptography import x509
 
 from audit.event import Event, Kind
+from audit.noise import network
 from audit.permit import ANONYMOUS, Actor, ActorKind
 from audit.record import Transaction, recording
 from authz import throttle, totp
@@ -113,14 +114,17 @@ def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str 
         refuse_certificate(world, shown, reason or "no-person", source, request_id)
     with recording(world.trail) as tx:
         opened = open_session(tx, world, person, "cert", shown.certificate)
-        tx.record(_login(snapshot, opened, source, request_id, shown.certificate))
+        tx.record(_login(_actor(snapshot, opened, shown.certificate), opened, source, request_id, shown.certificate))
     return opened
 
 
 def refuse_certificate(world: World, shown: Presented, reason: str, source: str, request_id: str) -> NoReturn:
-    """Record that a certificate of ours was not accepted, and say so; a stranger's is left to the door to count."""
-    if not STRANGERS.intersection(shown.reasons):
-        cert = f"{shown.certificate.issuer}:{shown.certificate.serial:x}"
+    """Record that a certificate of ours was not accepted, and say so; a stranger's is left to the door to count.
+
+    Whoever holds a revoked certificate and its key is an outsider: beyond ten a minute its refusals are counted.
+    """
+    cert = f"{shown.certificate.issuer}:{shown.certificate.serial:x}"
+    if not STRANGERS.intersection(shown.reasons) and world.tally.admit(f"cert:{cert}", world.clock()):
         who = f"{shown.identity.kind}:{shown.certificate.serial:x}" if shown.identity else "certificate"
         refused = Event(
             kind=Kind.CERT_LOGIN_REFUSED,
@@ -155,8 +159,15 @@ def account_of(world: World, attempt: Attempt) -> str:
 def _count(tx: Transaction, world: World, attempt: Attempt, reason: str, person: Person | None) -> None:
     account = account_of(world, attempt)
     throttle.count_failure(tx, account, attempt.source)
-    if person is not None or world.tally.admit(account, tx.now):
+    if person is not None or world.tally.admit(_whom(world, attempt), tx.now):
         tx.record(_failed(world, attempt, Kind.LOGIN_FAILED, reason, person))
+
+
+def _whom(world: World, attempt: Attempt) -> str:
+    """Under what the failures of this attempt are counted: the account, or the network for a name that nobody has."""
+    if attempt.uid in world.current().directory.by_uid:
+        return f"account:{account_of(world, attempt)}"
+    return f"network:{network(attempt.source)}"
 
 
 def _failed(world: World, attempt: Attempt, kind: Kind, reason: str, person: Person | None) -> Event:
@@ -167,7 +178,7 @@ def _failed(world: World, attempt: Attempt, kind: Kind, reason: str, person: Per
 
 
 def _throttled(world: World, attempt: Attempt, error: RateLimited) -> NoReturn:
-    if world.tally.admit(account_of(world, attempt), world.clock()):
+    if world.tally.admit(_whom(world, attempt), world.clock()):
         world.trail.append([_failed(world, attempt, Kind.LOGIN_THROTTLED, "throttled", None)])
     raise error
 
@@ -191,7 +202,8 @@ def _by_recovery(world: World, attempt: Attempt, person: Person, row: OneTime) -
     with recording(world.trail) as tx:
         if totp.use_recovery(tx, world.keys, row, attempt.code):
             opened = _opened(tx, world, attempt, person)
-            tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=_actor(world, opened), object=f"person:{person.id}", source=attempt.source))
+            actor = _actor(world.current(), opened)
+            tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=actor, object=f"person:{person.id}", source=attempt.source))
         else:
             _count(tx, world, attempt, "bad-recovery-code", person)
             totp.count_wrong(tx, row)
@@ -203,27 +215,25 @@ def _by_recovery(world: World, attempt: Attempt, person: Person, row: OneTime) -
 def _opened(tx: Transaction, world: World, attempt: Attempt, person: Person) -> Opened:
     opened = open_session(tx, world, person, "password+totp")
     throttle.forget(tx, account_of(world, attempt), attempt.source)
-    tx.record(_login(world.current(), opened, attempt.source, attempt.request_id, None))
+    tx.record(_login(_actor(world.current(), opened), opened, attempt.source, attempt.request_id))
     return opened
 
 
-def _login(snapshot: Snapshot, opened: Opened, source: str, request_id: str, certificate: Certificate | None) -> Event:
-    roles = tuple(sorted({holding.role for holding in snapshot.roles(opened.person.uuid)}))
-    serial = f"{certificate.serial:x}" if certificate else ""
+def _login(actor: Actor, opened: Opened, source: str, request_id: str, certificate: Certificate | None = None) -> Event:
     return Event(
         kind=Kind.LOGIN,
-        actor=Actor(ActorKind.PERSON, opened.person.id, opened.assurance, serial, roles),
+        actor=actor,
         object=f"session:{opened.session}",
         scope=opened.person.unit,
-        cert=f"{certificate.issuer}:{serial}" if certificate else "",
+        cert=f"{certificate.issuer}:{actor.serial}" if certificate else "",
         source=source,
         request_id=request_id,
     )
 
 
-def _actor(world: World, opened: Opened) -> Actor:
-    roles = tuple(sorted({holding.role for holding in world.current().roles(opened.person.uuid)}))
-    return Actor(ActorKind.PERSON, opened.person.id, opened.assurance, "", roles)
+def _actor(snapshot: Snapshot, opened: Opened, certificate: Certificate | None = None) -> Actor:
+    serial = f"{certificate.serial:x}" if certificate else ""
+    return Actor(ActorKind.PERSON, opened.person.id, opened.assurance, serial, snapshot.role_names(opened.person.uuid))
 
 
 def _against(snapshot: Snapshot, shown: Presented, person: Person | None) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from core.errors import Malformed
+from core.errors import Malformed, NotFound
 
 #: Role ids that the policy page knows; applications may use any other group's name in their grants.
 ROLES = ("staff", "registrar", "system-admin", "security-admin", "auditor", "app-owner")
@@ -95,9 +95,15 @@ class Directory:
         """The person with this entryUUID, pseudonym or uid, or None."""
         return self.people.get(name) or self.by_id.get(name) or self.by_uid.get(name)
 
-    def by_pseudonym(self, name: str) -> Person | None:
-        """The person whom the trail calls `name`, or None."""
-        return self.by_id.get(name)
+    def get(self, name: str) -> Person:
+        """The person with this entryUUID, pseudonym or uid.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if person := self.find(name):
+            return person
+        raise NotFound("there is no person `{person}` in the directory", person=name)
 
     def covers(self, scope: str, unit: str) -> bool:
         """Whether officers of unit `scope` may act for `unit`, by place or by line."""

@@ -48,7 +48,7 @@ class Rule:
 
 _A, _R = Action, Reach
 _EVERYONE = ROLES
-_OPERATOR, _ISSUANCE, _STATUS = ("service:operator",), ("service:issuance",), ("service:status",)
+_OPERATOR, _ISSUANCE = ("service:operator",), ("service:issuance",)
 _RENEWAL, _DEMO = ("service:renewal",), ("service:demo",)
 _REGISTRAR, _SECURITY, _SYSTEM, _AUDITOR = ("registrar",), ("security-admin",), ("system-admin",), ("auditor",)
 _APPLICATION, _APP_OWNER = ("application",), ("app-owner",)
@@ -69,14 +69,12 @@ POLICY: tuple[Rule, ...] = (
     Rule("cert-revoke.own", _A.CERT_REVOKE, _EVERYONE, _R.OWN),
     Rule("cert-revoke.registrar", _A.CERT_REVOKE, _REGISTRAR, _R.SCOPE),
     Rule("cert-revoke.security", _A.CERT_REVOKE, _SECURITY, _R.ANY),
-    Rule("cert-revoke.issuance", _A.CERT_REVOKE, _ISSUANCE, _R.ANY, directory=False),
     Rule("cert-sweep.issuance", _A.CERT_SWEEP, _ISSUANCE, _R.ANY, directory=False),
     Rule("cert-suspend.own", _A.CERT_SUSPEND, _EVERYONE, _R.OWN),
     Rule("cert-suspend.registrar", _A.CERT_SUSPEND, _REGISTRAR, _R.SCOPE),
     Rule("cert-suspend.security", _A.CERT_SUSPEND, _SECURITY, _R.ANY),
     Rule("cert-release.registrar", _A.CERT_RELEASE, _REGISTRAR, _R.SCOPE_OF_OTHERS, high_risk=True),
     Rule("cert-release.security", _A.CERT_RELEASE, _SECURITY, _R.OTHERS, high_risk=True),
-    Rule("status-publish.status", _A.STATUS_PUBLISH, _STATUS, _R.ANY, directory=False),
     Rule("status-publish.issuance", _A.STATUS_PUBLISH, _ISSUANCE, _R.ANY, directory=False),
     Rule("ceremony-perform.operator", _A.CEREMONY_PERFORM, _OPERATOR, _R.ANY, directory=False),
     Rule("identity-verify.application", _A.IDENTITY_VERIFY, _APPLICATION, _R.OWN),
@@ -102,14 +100,12 @@ POLICY: tuple[Rule, ...] = (
     Rule("asset-register.demo", _A.ASSET_REGISTER, _DEMO, _R.ANY, demo=True),
     Rule("authz-explain.security", _A.AUTHZ_EXPLAIN, _SECURITY, _R.ANY),
     Rule("authz-explain.auditor", _A.AUTHZ_EXPLAIN, _AUDITOR, _R.ANY),
-    Rule("authz-explain.owner", _A.AUTHZ_EXPLAIN, _APP_OWNER, _R.OWN),
     Rule("trail-read.auditor", _A.TRAIL_READ, _AUDITOR, _R.ANY),
     Rule("trail-export.auditor", _A.TRAIL_EXPORT, _AUDITOR, _R.ANY),
     Rule("trail-verify.auditor", _A.TRAIL_VERIFY, _AUDITOR, _R.ANY),
     Rule("system-read.system", _A.SYSTEM_READ, _SYSTEM, _R.ANY),
     Rule("system-read.security", _A.SYSTEM_READ, _SECURITY, _R.ANY),
     Rule("system-read.auditor", _A.SYSTEM_READ, _AUDITOR, _R.ANY),
-    Rule("system-read.operator", _A.SYSTEM_READ, _OPERATOR, _R.ANY, directory=False),
 )
 
 #: The rows of each action, in the order of the page.

@@ -100,8 +100,7 @@ def caller(world: World, token: str, presented: str, source: str = "", request_i
     if certificate and (why := snapshot.standing.get((certificate.issuer, certificate.serial), "")):
         raise Unauthenticated("the certificate of this session is {state}; log in another way", reason=why, state=why)
     _note_use(world, row.id, last, now)
-    roles = tuple(sorted({holding.role for holding in snapshot.roles(person.uuid)}))
-    actor = Actor(ActorKind.PERSON, person.id, row.auth, row.serial, roles)
+    actor = Actor(ActorKind.PERSON, person.id, row.auth, row.serial, snapshot.role_names(person.uuid))
     return Caller(actor=actor, person=person, session=row.id, certificate=certificate, source=source, request_id=request_id)
 
 

@@ -120,6 +120,10 @@ class Snapshot:
             found = self._roles[person] = tuple(sorted(self._counting(person)))
         return found
 
+    def role_names(self, person: str) -> tuple[str, ...]:
+        """The roles of the person with this entryUUID that count now, whatever their units; sorted."""
+        return tuple(sorted({holding.role for holding in self.roles(person)}))
+
     def _counting(self, person: str) -> Iterable[Holding]:
         held = self.directory.holdings.get(person, frozenset())
         conflict = self.conflict(person)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from ipaddress import ip_address, ip_network
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from audit.event import Event, Kind
+from audit.noise import network
 from audit.permit import ANONYMOUS
 from audit.record import Transaction
 from audit.trail import Trail
@@ -27,18 +27,11 @@ STEPS = ((20, dt.timedelta(hours=1)), (10, dt.timedelta(minutes=15)), (5, dt.tim
 NETWORK_STEPS = ((300, dt.timedelta(minutes=15)), (100, dt.timedelta(minutes=1)))
 #: Failures are forgotten when none came for this long.
 MEMORY = dt.timedelta(hours=24)
-#: Failures of one account that are recorded one by one in a minute.
+#: Failures of one account, or of one network on names that nobody has, that are recorded one by one in a minute.
 EACH = 10
-
-
-def network(source: str) -> str:
-    """The network of an address: /24 for IPv4, /48 for IPv6."""
-    try:
-        address = ip_address(source.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return str(ip_network((mapped, 24 if mapped.version == 4 else 48), strict=False))
+#: Accounts and networks that are told apart in a minute; what comes beyond is counted together.
+MAX_TOLD_APART = 1000
+OTHERS = "network:other"
 
 
 def keys(account: str, source: str) -> tuple[str, str]:
@@ -67,6 +60,7 @@ def count_failure(tx: Transaction, account: str, source: str) -> None:
     for key, steps in zip(keys(account, source), (STEPS, NETWORK_STEPS), strict=True):
         row = tx.db.get(Throttle, key)
         if row is None:
+            tx.db.execute(delete(Throttle).where(Throttle.last_at < tx.now - MEMORY, Throttle.locked_until < tx.now))
             row = Throttle(key=key, fails=0, last_at=tx.now, locked_until=LONG_AGO)
             tx.db.add(row)
         row.fails = 1 if tx.now - row.last_at > MEMORY else row.fails + 1
@@ -87,7 +81,12 @@ def forget(tx: Transaction, account: str, source: str) -> None:
 
 
 class Tally:
-    """Decides for each failed login whether it gets an event of its own, and counts the rest. Safe to share between threads."""
+    """Decides for each failed login whether it gets an event of its own, and counts the rest. Safe to share between threads.
+
+    Whom it is about is an account (`account:…`), a certificate of ours that is no longer good (`cert:…`) or, for names
+    that nobody has, the network that tries them: otherwise who invents a new name for each attempt would fill the trail
+    from outside.
+    """
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -95,12 +94,13 @@ class Tally:
         self._seen: dict[str, int] = {}
         self._due: list[tuple[str, int]] = []
 
-    def admit(self, account: str, now: dt.datetime) -> bool:
+    def admit(self, whom: str, now: dt.datetime) -> bool:
         """Whether this one is recorded by itself."""
         with self._mutex:
             self._turn(int(now.timestamp()) // 60)
-            self._seen[account] = self._seen.get(account, 0) + 1
-            return self._seen[account] <= EACH
+            whom = whom if whom in self._seen or len(self._seen) < MAX_TOLD_APART else OTHERS
+            self._seen[whom] = self._seen.get(whom, 0) + 1
+            return self._seen[whom] <= EACH
 
     def flush(self, trail: Trail, now: dt.datetime) -> None:
         """Write the counts of past minutes; call it at least once a minute."""
@@ -108,13 +108,13 @@ class Tally:
             self._turn(int(now.timestamp()) // 60)
             due, self._due = self._due, []
         if due:
-            trail.append([_counted(account, count) for account, count in due])
+            trail.append([_counted(whom, count) for whom, count in due])
 
     def _turn(self, minute: int) -> None:
         if minute != self._minute:
-            self._due += [(account, count - EACH) for account, count in self._seen.items() if count > EACH]
+            self._due += [(whom, count - EACH) for whom, count in self._seen.items() if count > EACH]
             self._minute, self._seen = minute, {}
 
 
-def _counted(account: str, count: int) -> Event:
-    return Event(kind=Kind.LOGINS_COUNTED, actor=ANONYMOUS, object=f"account:{account}", outcome="fail", details={"count": count})
+def _counted(whom: str, count: int) -> Event:
+    return Event(kind=Kind.LOGINS_COUNTED, actor=ANONYMOUS, object=whom, outcome="fail", details={"count": count})

@@ -10,12 +10,10 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hmac
-import io
 import secrets
 from dataclasses import dataclass
 
 import pyotp
-import segno
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select, update
@@ -27,6 +25,7 @@ from audit.record import Transaction
 from authz.keys import Keys
 from authz.people import Person
 from authz.tables import LONG_AGO, EnrolmentCode, OneTime, RecoveryCode
+from authz.throttle import delay
 from core.errors import Conflict, Unauthenticated, Unavailable
 
 STEP = 30
@@ -47,12 +46,6 @@ class Offer:
     #: Base32.
     secret: str
     uri: str
-
-    def qr(self) -> str:
-        """The URI as an SVG picture without any script or style of its own."""
-        out = io.BytesIO()
-        segno.make(self.uri, error="m").save(out, kind="svg", scale=4, xmldecl=False, svgns=True)
-        return out.getvalue().decode()
 
 
 def active(db: Session, person: str) -> OneTime | None:
@@ -175,8 +168,7 @@ def count_wrong(tx: Transaction, row: OneTime) -> None:
     """One more wrong or used code after a right password."""
     kept = tx.db.get_one(OneTime, row.id)
     kept.fails += 1
-    wait = next((wait for least, wait in DELAYS if kept.fails >= least), None)
-    if wait:
+    if wait := delay(kept.fails, DELAYS):
         kept.locked_until = tx.now + wait
 
 

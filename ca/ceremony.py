@@ -93,8 +93,8 @@ def parse(text: str) -> Plan:
         name=_text(raw, "name", found, _ID),
         organisation=_text(raw, "organisation", found),
         root=_authority(raw.get("root", {}), "root", found),
-        issuing=tuple(_authority(each, f"issuing {number}", found) for number, each in enumerate(raw.get("issuing", ()), 1)),
-        people=tuple(Named(*(_text(each, key, found) for key in Named._fields)) for each in raw.get("people", ())),
+        issuing=tuple(_authority(each, f"issuing {number}", found) for number, each in enumerate(_tables(raw, "issuing", found), 1)),
+        people=tuple(Named(*(_text(each, key, found) for key in Named._fields)) for each in _tables(raw, "people", found)),
     )
     found += _misfits(plan)
     if found:
@@ -268,6 +268,14 @@ def _authority(raw: Any, where: str, found: list[str]) -> PlannedAuthority:
         suite=_text({"suite": DEFAULT, **raw}, "suite", found),
         profiles=tuple(str(profile) for profile in profiles) if isinstance(profiles, list) else (),
     )
+
+
+def _tables(raw: dict[str, Any], key: str, found: list[str]) -> list[Any]:
+    value = raw.get(key, [])
+    if isinstance(value, list):
+        return value
+    found.append(f"`{key}` must be tables, written `[[{key}]]`")
+    return []
 
 
 def _misfits(plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ poll at most 250 ms later, drops what was kept for that serial under every hash.
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -18,7 +19,6 @@ from typing import NamedTuple
 
 from cryptography import x509
 from sqlalchemy import bindparam, func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
@@ -29,6 +29,7 @@ from ca.keys import Signer, Signers
 from ca.states import ListState, Standing
 from ca.tables import Authority, Certificate, Revocation, RevocationList
 from certs import bundles, ocsp
+from core.database import moment, statement
 from core.errors import Error
 from core.settings import CA
 
@@ -130,7 +131,7 @@ class Responder:
             return _cacheable(kept, now)
         try:
             return self._fresh(desk, request, now)
-        except (SQLAlchemyError, Error) as error:
+        except Error as error:
             _log.error("no OCSP answer could be made", authority=authority, reason=repr(error))
             return Answer(ocsp.TRY_LATER, 0, cacheable=False)
 
@@ -237,8 +238,8 @@ class Responder:
     def _fresh(self, desk: _Desk, request: ocsp.Request, now: dt.datetime) -> Answer:
         assert desk.template is not None
         assert desk.signer is not None
-        with self._trail.database.reading() as session:
-            status, revision = _status(session, desk.authority, request.serial)
+        with self._trail.database.looking() as cursor:
+            status, revision = _status(cursor, desk.authority, request.serial)
         next_update = min(now + self._settings.ocsp_lifetime, desk.not_after)
         tbs = desk.template.tbs(request.cert_id, status, now, next_update, request.nonce)
         der = desk.template.assemble(tbs, desk.signer.sign(tbs))
@@ -265,25 +266,27 @@ def _cacheable(kept: _Kept, now: dt.datetime) -> Answer:
 
 #: Everything about one serial in one statement: each part is one look into a unique index.
 _REVOKED = (Revocation.authority == bindparam("authority"), Revocation.serial == bindparam("serial"))
-_LOOK = select(
-    select(func.max(Revocation.revision)).scalar_subquery().label("revision"),
-    select(Revocation.standing).where(*_REVOKED).scalar_subquery().label("standing"),
-    select(Revocation.reason).where(*_REVOKED).scalar_subquery().label("reason"),
-    select(Revocation.at).where(*_REVOKED).scalar_subquery().label("at"),
-    select(Certificate.intent_id)
-    .where(Certificate.authority == bindparam("authority"), Certificate.serial == bindparam("serial"))
-    .scalar_subquery()
-    .label("issued"),
+_LOOK = statement(
+    select(
+        select(func.max(Revocation.revision)).scalar_subquery().label("revision"),
+        select(Revocation.standing).where(*_REVOKED).scalar_subquery().label("standing"),
+        select(Revocation.reason).where(*_REVOKED).scalar_subquery().label("reason"),
+        select(Revocation.at).where(*_REVOKED).scalar_subquery().label("at"),
+        select(Certificate.intent_id)
+        .where(Certificate.authority == bindparam("authority"), Certificate.serial == bindparam("serial"))
+        .scalar_subquery()
+        .label("issued"),
+    )
 )
 
 
-def _status(session: Session, authority: str, serial: int) -> tuple[ocsp.Status, int]:
+def _status(cursor: sqlite3.Cursor, authority: str, serial: int) -> tuple[ocsp.Status, int]:
     """What is known of `serial`, and up to which revision: one read, one moment."""
-    row = session.connection().execute(_LOOK, {"authority": authority, "serial": f"{serial:x}"}).one()
-    revision = row.revision or 0
-    if row.standing is not None and row.standing != Standing.VALID:
-        return ocsp.Revoked(row.at, row.reason), revision
-    return (ocsp.Unknown() if row.issued is None else ocsp.Good()), revision
+    row = cursor.execute(_LOOK, {"authority": authority, "serial": f"{serial:x}"}).fetchone()
+    revision, standing, reason, at, issued = row
+    if standing is not None and standing != Standing.VALID:
+        return ocsp.Revoked(moment(at), reason), revision or 0
+    return (ocsp.Unknown() if issued is None else ocsp.Good()), revision or 0
 
 
 def _lists(session: Session, seen: _Seen) -> tuple[dict[str, int], dict[str, bytes]]:

@@ -31,7 +31,7 @@ class Wish:
 
 
 def run(server: Server, wish: Wish, *, as_json: bool) -> None:
-    """Begin or go on with the enrolment whose result is `wish.out`; exit 1 when the certificate is not there yet."""
+    """Begin or go on with the enrolment whose result is `wish.out`; says so when the certificate is not there yet."""
     enroll.require_free(wish.out)
     opened = _session(server, wish.uid)
     password = _password(enroll.waiting_file(wish.out).exists())

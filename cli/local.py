@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import click
@@ -57,9 +57,10 @@ def init(*, demo: bool, as_json: bool) -> None:
             made = make_demo(_home(), os.environ, tell=tell)
         output.show({"home": str(made.home), "accounts": str(made.accounts)}, as_json=as_json)
         return
-    from ops.init import make_home
+    from ops.init import make_home, require_no_demo
 
     settings = _settings()
+    require_no_demo(settings)
     with output.progress("making the home") as tell:
         make_home(settings, tell=tell)
     output.show({"home": str(settings.home), "next": "yumen ca ceremony FILE"}, as_json=as_json)
@@ -74,12 +75,11 @@ def serve(*, as_json: bool) -> None:
     """
     from cli import serving
 
-    started, stop = time.monotonic(), _stop_on_signals()
+    started, ended = time.monotonic(), _end_on_signals()
     settings = _settings()
     with serving.running(settings) as told:
         output.show({**told, "ready_in_seconds": round(time.monotonic() - started, 1)}, as_json=as_json)
-        stop.wait()
-        click.echo("stopping", err=True)
+        _wait_for_the_end(ended)
 
 
 @click.command(cls=Command, example="yumen worker")
@@ -93,11 +93,10 @@ def worker(*, as_json: bool) -> None:
     from ops import running
 
     logs.configure()
-    stop = _stop_on_signals()
+    ended = _end_on_signals()
     with running.working(_settings()) as job:
         output.show({"state": "working" if job.leading else "standing by"}, as_json=as_json)
-        stop.wait()
-        click.echo("stopping", err=True)
+        _wait_for_the_end(ended)
 
 
 @click.command(cls=Command, example="yumen status --json")
@@ -171,8 +170,15 @@ def _tell(found: Look) -> None:
             click.echo(f"{word}: {sentence}")
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+def _wait_for_the_end(ended: SimpleQueue[int]) -> None:
+    """Return at the first signal; said on standard error, because finishing what was begun may take a moment."""
+    ended.get()
+    click.echo("stopping", err=True)
+
+
+def _end_on_signals() -> SimpleQueue[int]:
+    """SIGTERM and Ctrl-C arrive in this queue: its `put` is re-entrant, where an `Event` would lock itself out at a second signal."""
+    ended: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+        signal.signal(number, lambda arrived, _frame: ended.put(arrived))
+    return ended

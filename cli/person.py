@@ -205,19 +205,19 @@ def authz() -> None:
     """Why somebody may or may not: explain, who-can."""
 
 
-@authz.command("explain", example="yumen authz explain --person zhaoliu --action request:approve --unit 清河县")
+@authz.command("explain", example="yumen authz explain --person zhaoliu --action request:approve --unit UNIT")
 @click.option("--person", required=True, help="User name.")
 @click.option("--action", required=True, help="An action of the policy page, such as request:approve.")
-@click.option("--unit", help="The unit (its id) that the object belongs to.")
+@click.option("--unit", help="entryUUID of the unit that the object belongs to, as `yumen authz who-can` shows units.")
 @as_person
 def authz_explain(api: Api, *, as_json: bool, **question: str) -> None:
     """Decide without acting, and tell the rule or the nearest miss."""
     output.show(api.get("/api/v1/authz/explain", **question), as_json=as_json)
 
 
-@authz.command("who-can", example="yumen authz who-can --action request:approve --unit 清河县")
+@authz.command("who-can", example="yumen authz who-can --action request:approve --unit UNIT")
 @click.option("--action", required=True, help="An action of the policy page, such as request:approve.")
-@click.option("--unit", help="The unit (its id) that the object belongs to.")
+@click.option("--unit", help="entryUUID of the unit that the object belongs to, as `yumen authz who-can` shows units.")
 @as_person
 def authz_who_can(api: Api, *, as_json: bool, **question: str) -> None:
     """List the people who may do the action."""

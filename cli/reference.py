@@ -18,7 +18,7 @@ Every command has `--help` with an example, and `--json`. Exit codes: 0 done, 1 
 
 def reference() -> str:
     """The whole page."""
-    top = click.Context(main, info_name="yumen", terminal_width=100, max_content_width=100)
+    top = click.Context(main, info_name="yumen", terminal_width=100, max_content_width=100, **main.context_settings)
     return "\n".join([_HEAD, *map(_page, _walk(top))])
 
 

@@ -60,7 +60,7 @@ def make_demo(home: Path, environ: Mapping[str, str], *, tell: init.Say) -> Made
             _make(settings, tell)
         return Made(home, homes.accounts_file(home))
     settings = parse({"mode": "demo"}, {name: environ[name] for name in environ if name.startswith("YUMEN_WEB_")}, home)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    homes.make(home)
     _write_once(homes.secret_file(home), secrets.token_urlsafe(32).encode() + b"\n")
     _write_once(home / "demo.seed", secrets.token_hex(16).encode() + b"\n")
     _make(settings, tell)

@@ -69,7 +69,7 @@ class Places:
 
 def register_application(node: Node, wanted: Wanted, places: Places, *, owner: str) -> None:
     """Register the application with its grants and resources; what is there stays."""
-    unit = places.province
+    unit = places.county  # whose registrars are there to approve its next certificate
     permit = _permit(node, Action.APPLICATION_REGISTER, f"app:{wanted.id}", unit)
     registration = Registration(
         id=wanted.id,

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from core.seal import Vault
 from core.settings import Keys, Settings
+
+
+def make(home: Path) -> None:
+    """The folder of a home and that of its keys, which no stranger may look into and nobody else may write to.
+
+    Raises:
+        PermissionError: a folder that others may enter belongs to somebody else.
+    """
+    for folder in (home, home / "keys"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & 0o027:
+            folder.chmod(mode & 0o750)
 
 
 def database_file(home: Path) -> Path:

@@ -17,6 +17,7 @@ from authz.decide import Target, service_permit
 from ca import ceremony
 from certs import bundles
 from core.clock import system
+from core.errors import Conflict
 from core.seal import write_durably
 from core.settings import Settings
 from ops import homes
@@ -28,13 +29,23 @@ from ops.renewal import PORTAL, renew_listener
 Say = Callable[[str], None]
 
 
+def require_no_demo(settings: Settings) -> None:
+    """Check that a home of production may be made here.
+
+    Raises:
+        Conflict: the home is a demonstration, which never becomes anything else.
+    """
+    if settings.demo:
+        raise Conflict("`{home}` is a demonstration and stays one; name another home in YUMEN_HOME", home=settings.home)
+
+
 def make_home(settings: Settings, *, tell: Say) -> None:
     """Folders, schema, both logs and their keys.
 
     Raises:
         Unavailable: a secret cannot be read, or the disk refuses.
     """
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    homes.make(settings.home)
     tell("schema")
     database = open_database(settings)
     try:

@@ -7,6 +7,8 @@ parts lean on each other, and `close` ends them in the opposite order.
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -40,6 +42,9 @@ from ops.ticker import Ticker
 
 #: Anonymous refusals are written down this often, once their minute is over.
 _NOISE_SECONDS = 5.0
+
+#: How long the authorities are kept before they are looked for again.
+_ANCHORS_SECONDS = 0.25
 
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
@@ -171,19 +176,21 @@ def _must_keep_its_mode(database: Database, settings: Settings) -> None:
 class Anchors:
     """The roots and issuing authorities of a home; the same value as long as they are the same. Safe to share between threads."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._kept: tuple[list[tuple[bool, bytes]], Trust] = ([], Trust(roots=()))
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._monotonic = database, monotonic
+        self._kept: tuple[float, list[tuple[bool, bytes]], Trust] = (-_ANCHORS_SECONDS, [], Trust(roots=()))
 
     def __call__(self) -> Trust:
-        """What chains are measured against now."""
+        """What chains are measured against; an authority that was just made counts after a quarter of a second."""
+        now, (looked_at, known, trust) = self._monotonic(), self._kept
+        if known and now - looked_at < _ANCHORS_SECONDS:
+            return trust
         with self._database.reading() as session:
             rows = [(row.parent is None, row.cert) for row in certificates.authorities(session) if row.cert]
-        known, trust = self._kept
         if rows != known:
             loaded = [(is_root, x509.load_der_x509_certificate(der)) for is_root, der in rows]
             trust = Trust(roots=tuple(one for root, one in loaded if root), intermediates=tuple(one for root, one in loaded if not root))
-            self._kept = (rows, trust)
+        self._kept = (now, rows, trust)
         return trust
 
 

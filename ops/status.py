@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 import migrations
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
+from audit.verifier.errors import Unreadable
+from audit.verifier.note import Checkpoint, Note
 from ca import authorities, certificates, crls
 from core.clock import system
 from core.database import open_sqlite
@@ -22,6 +24,8 @@ from core.settings import Settings
 from ops import homes
 from ops.claims import is_led
 
+#: A log that grew is signed each second; longer than this, something keeps the worker from it.
+UNSIGNED = dt.timedelta(seconds=15)
 #: A certificate of the service's own that ends within this time should have been renewed.
 SOON = dt.timedelta(days=14)
 
@@ -69,7 +73,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "portal": settings.web.https_url,
         "listening": answering,
         "worker": working,
-        "logs": [_log(session, log) for log in LOGS],
+        "logs": [_log(settings, session, log, now, problems) for log in LOGS],
         "authorities": [_authority(session, row.id, row.cert or b"", now, problems) for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
@@ -83,12 +87,19 @@ def _warnings(settings: Settings) -> list[str]:
     return [f"{told}: see that the first leads to the second, or relying parties cannot learn of revocations"]
 
 
-def _log(session: Session, log: str) -> dict[str, Any]:
+def _log(settings: Settings, session: Session, log: str, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
+    note = homes.notes_folder(settings.home) / f"{log}.note"
     try:
         published = PublishedLog(session, log)
-    except NotFound:
-        return {"log": log, "size": 0}
-    return {"log": published.name, "size": published.head().size, "root": published.head().root.hex()}
+        signed = Checkpoint.parse(Note.parse(note.read_bytes()).text)
+        age = now - dt.datetime.fromtimestamp(note.stat().st_mtime, dt.UTC)
+    except (NotFound, FileNotFoundError, Unreadable):
+        problems.append(f"the log {log} or its last signed head cannot be read; restore it, see docs/operating.md")
+        return {"log": log, "size": None, "signed": None}
+    size = published.head().size
+    if size > signed.size and age > UNSIGNED:
+        problems.append(f"the head of {published.name} was not signed for {age.total_seconds():.0f} s; read the worker's log")
+    return {"log": published.name, "size": size, "signed": signed.size}
 
 
 def _authority(session: Session, authority: str, der: bytes, now: dt.datetime, problems: list[str]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 #: A standing-by worker tries for the lock this often, in seconds.
 _STANDBY_SECONDS = 0.5
+#: After a failure a job is tried again no sooner than this, in seconds: the log must stay readable.
+_AFTER_FAILURE_SECONDS = 2.0
 #: How often the service's own certificates are looked at, in seconds.
 _RENEWAL_SECONDS = 60.0
 
@@ -79,10 +81,12 @@ class Worker:
 
 
 def _attempt(job: _Job) -> None:
+    pause = job.every_seconds
     try:
         job.do()
     except Missigned:
         log.critical("signed bytes are not the linted bytes; the authority is stopped", exc_info=True)
     except Exception:  # one job's failure must not stop revocation lists and checkpoints
         log.exception("job failed", job=job.name)
-    job.due = time.monotonic() + job.every_seconds
+        pause = max(pause, _AFTER_FAILURE_SECONDS)
+    job.due = time.monotonic() + pause

@@ -45,8 +45,6 @@ def _postgresql() -> bool:
 
 COMPONENTS: Mapping[str, Component] = {
     "openssl": Component(("openssl",), "second opinion on every certificate, CRL and OCSP answer", _program("openssl")),
-    "curl": Component(("curl",), "a client that is not ours", _program("curl")),
-    "sqlite3": Component(("sqlite3",), "attacks on the database file", _program("sqlite3")),
     "postgresql": Component(("postgresql",), "the trail and the rooms on a real server, attacked and killed", _postgresql),
     "chromium": Component(("chromium",), "the pages in a real browser", _browser),
     "cjk-font": Component(("fonts-noto-cjk",), "Chinese text in screenshots", _chinese_font),

@@ -71,6 +71,8 @@ class Cluster:
     def new_database(self) -> str:
         name = f"t{secrets.token_hex(6)}"
         self.admin(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}", "postgres")
+        self.admin(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", "postgres")  # a copy has not the rights of the database itself
+        self.admin(f"GRANT CONNECT ON DATABASE {name} TO yumen_web, yumen_worker, audit_reader", "postgres")
         return name
 
     def drop(self, name: str) -> None:

@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 def common(environ: dict[str, Any]) -> list[tuple[str, str]]:
     """The fields that every answer carries."""
-    return [("X-Request-ID", environ["yumen.request_id"]), ("X-Content-Type-Options", "nosniff")]
+    return [("X-Request-ID", environ["yumen.echo"]), ("X-Content-Type-Options", "nosniff")]
 
 
 def json(value: object, status: int = 200) -> Answer:

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import IntegerConverter
 from werkzeug.wrappers import Response as AnyResponse
 
 from core.errors import Error, Malformed, NotFound
@@ -27,6 +28,12 @@ _CONTENT_POLICY = (
 )
 
 
+class _Number(IntegerConverter):
+    """A number in an address: one that no column can hold is no address here, rather than an error of the database."""
+
+    regex = r"\d{1,18}"
+
+
 def create_app(node: Node) -> Flask:
     """The application that answers for `node`."""
     app = Flask("web", static_folder="static", template_folder="templates")
@@ -40,6 +47,7 @@ def create_app(node: Node) -> Flask:
         SESSION_COOKIE_PATH="/",
         NODE=node,
     )
+    app.url_map.converters["int"] = _Number
     open_to(Opening.ANYONE)(app.view_functions["static"])
     for blueprint in api.blueprints():
         app.register_blueprint(blueprint)
@@ -80,7 +88,7 @@ def _answer_errors(app: Flask) -> None:
         status = error.code or 500
         if status < 400:
             return Response(status=status, headers=[("Location", error.get_response().headers["Location"])])
-        known = _known(status)
+        known = _known(error)
         if not door.for_programs(request.path):
             door.visit().refuse(known)
             return pages.problem(known, status)
@@ -91,14 +99,16 @@ def _answer_errors(app: Flask) -> None:
         return response
 
 
-def _known(status: int) -> Error:
+def _known(error: HTTPException) -> Error:
     """The framework's own refusals in our words."""
+    status = error.code or 500
     if status >= 500:
         return Error("something went wrong inside; the operator's log has the reason")
     if status == 404:
         return NotFound("there is nothing at this address")
-    if status == 405:
-        return Malformed("this address does not take {method}", method=request.method)
+    if isinstance(error, MethodNotAllowed):
+        allow = ", ".join(sorted(error.valid_methods or ()))
+        return Malformed("this address does not take {method}", method=request.method, reason="method", allow=allow)
     return Malformed("the request cannot be understood; reload the page and send it again")
 
 

@@ -13,7 +13,6 @@ from cryptography import x509
 from authz import applications, login, sessions
 from authz.caller import Caller
 from authz.evidence import Presented as Shown
-from certs import names
 from certs.names import Identity, Kind
 from core.errors import Error, Malformed, Unauthenticated
 from web.credentials import Presented, presented, require_json, require_same_origin
@@ -66,7 +65,7 @@ def chain(seen: Presented) -> list[x509.Certificate]:
         raise Unauthenticated("connect with a client certificate")
     try:
         return [x509.load_der_x509_certificate(seen.certificate)]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Unauthenticated("the client certificate cannot be read", reason="malformed") from error
 
 
@@ -97,8 +96,8 @@ def _by_bearer(visit: Visit, seen: Presented) -> Caller:
 
 
 def _by_certificate(visit: Visit, seen: Presented) -> Caller:
-    world = visit.node.world
-    if _names_person(chain(seen)[0]) and not _shown(visit, seen).reasons:
+    world, shown = visit.node.world, _shown(visit, seen)
+    if not shown.reasons and shown.identity and shown.identity.kind is Kind.PERSON:
         raise Unauthenticated(
             "a person's certificate opens a session and nothing else; call POST /api/v1/sessions first", reason="session-needed"
         )
@@ -111,14 +110,6 @@ def _by_certificate(visit: Visit, seen: Presented) -> Caller:
     require_same_origin(seen, visit.node.settings.web.https_url)
     require_json(seen)
     return caller
-
-
-def _names_person(leaf: x509.Certificate) -> bool:
-    """Whether the certificate says it is a person's: what it says is not believed yet."""
-    try:
-        return names.identity(leaf).kind is Kind.PERSON
-    except Malformed:
-        return False
 
 
 def _shown(visit: Visit, seen: Presented) -> Shown:

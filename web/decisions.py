@@ -49,7 +49,7 @@ def _discovery(visit: Visit, _parts: tuple[str, ...]) -> Answer:
 
 
 def _post(rule: str, oracle: Oracle, summary: str) -> Raw:
-    described = Described(summary=summary, takes="application/json", gives="application/json", errors=("too-large",))
+    described = Described(summary=summary, takes="application/json", gives="application/json")
     return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described)
 
 

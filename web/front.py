@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core import logs
-from core.errors import Error, NotFound, TooLarge
+from core.errors import Error, Malformed, NotFound, TooLarge
 from web import callers
 from web.answers import Answer
 from web.credentials import for_programs, refuse_forged
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from ops.node import Node
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+#: What may be taken over as the request's id, into the trail and the log.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,64}")
+#: What is given back to whoever sent it, and nothing else (AuthZEN 1.0 section 10.1.3).
+_ECHO = re.compile(r"[ -~]{1,1024}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class Front:
         began = time.perf_counter()
         given = environ.get("HTTP_X_REQUEST_ID", "")
         environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        environ["yumen.echo"] = given if _ECHO.fullmatch(given) else environ["yumen.request_id"]
         visit = environ["yumen.visit"] = Visit(self.node, environ)
         token = logs.request_id.set(environ["yumen.request_id"])
         try:
@@ -82,6 +86,7 @@ class Front:
                 raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
             if found:
                 return found[0].answer(visit, found[1])
+            self._require_no_other_method(environ["REQUEST_METHOD"], environ["PATH_INFO"])
             if self._app is None:
                 raise NotFound("there is nothing at this address")
         except Error as error:
@@ -98,6 +103,11 @@ class Front:
                 visit.caller = callers.of_program(visit)
             else:
                 visit.caller = callers.of_page(visit, quietly=True)
+
+    def _require_no_other_method(self, method: str, path: str) -> None:
+        """Refuse a method that the raw route of this address does not take."""
+        if others := {other for route in self.routes if route.pattern.fullmatch(path) for other in route.methods}:
+            raise Malformed("this address does not take {method}", method=method, reason="method", allow=", ".join(sorted(others)))
 
     def _route(self, method: str, path: str) -> tuple[Raw, tuple[str, ...]] | None:
         exact = self._exact.get((method, path))

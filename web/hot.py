@@ -78,7 +78,9 @@ def _body(visit: Visit, at_most: int) -> bytes:
 
 
 def _raw(methods: str, rule: str, answer: Callable[[Visit, tuple[str, ...]], Answer], **facts: Any) -> Raw:
-    return Raw(methods=tuple(methods.split()), rule=rule, answer=answer, openings=_ANYONE, described=Described(**facts))
+    errors = () if "ocsp" in rule else ("not-found",)
+    described = Described(**facts, errors=errors)
+    return Raw(methods=tuple(methods.split()), rule=rule, answer=answer, openings=_ANYONE, described=described)
 
 
 #: What relying parties ask for; the only routes of the plain HTTP listener.

@@ -97,7 +97,8 @@ def _answer(said: Described) -> dict[str, Any]:
 def _refusals(said: Described) -> dict[str, Any]:
     """By status: codes that share one (429) share the answer of the first."""
     by_status: dict[str, Any] = {}
-    for code in (*_EVERYWHERE, *said.errors):
+    sent = ("too-large",) if said.body or said.takes else ()
+    for code in (*_EVERYWHERE, *sent, *said.errors):
         by_status.setdefault(str(problems.STATUS[code]), {"$ref": f"#/components/responses/{code}"})
     return by_status
 

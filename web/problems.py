@@ -68,7 +68,12 @@ def document(code: str, detail: str, *, status: int | None = None, request_id: s
 
 def of(error: Error, request_id: str = "") -> bytes:
     """The problem document of `error`: its code, its detail and, where it has one, its machine-readable reason."""
-    return document(error.code, error.detail, request_id=request_id, reason=reason_of(error))
+    return document(error.code, error.detail, status=status_of(error), request_id=request_id, reason=reason_of(error))
+
+
+def status_of(error: Error) -> int:
+    """The HTTP status of `error`: its code's, or 405 for a method that the address does not take (RFC 9110 section 15.5.6)."""
+    return 405 if error.code == "malformed" and reason_of(error) == "method" else STATUS[error.code]
 
 
 def reason_of(error: Error) -> str:
@@ -78,7 +83,7 @@ def reason_of(error: Error) -> str:
 
 
 def headers(error: Error) -> list[tuple[str, str]]:
-    """The header fields that go with `error`: media type, when to try again, how to authenticate."""
+    """The header fields that go with `error`: media type, when to try again, how to authenticate, which methods there are."""
     fields = [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
     if isinstance(error, RateLimited):
         fields.append(("Retry-After", str(error.retry_after_seconds)))
@@ -86,6 +91,8 @@ def headers(error: Error) -> list[tuple[str, str]]:
         fields.append(("Retry-After", str(RETRY_SECONDS)))
     if error.code == "unauthenticated":
         fields.append(("WWW-Authenticate", 'Bearer realm="yumen"'))
+    if isinstance(allow := error.facts.get("allow"), str):
+        fields.append(("Allow", allow))
     return fields
 
 

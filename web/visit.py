@@ -99,7 +99,7 @@ class Visit:
         except Unavailable as unavailable:
             error = unavailable
         body = problems.of(error, self.environ["yumen.request_id"])
-        return Answer(problems.STATUS[error.code], problems.headers(error), body)
+        return Answer(problems.status_of(error), problems.headers(error), body)
 
     def note(self, error: Error) -> None:
         """Record the error of a known caller, count a stranger's; nothing when it was recorded already.

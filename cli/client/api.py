@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from core import errors
 from core.errors import CodeUsed, Error, Malformed, RateLimited, Unavailable
 
 
@@ -125,11 +126,10 @@ def _context(server: Server) -> ssl.SSLContext:
     return context
 
 
-def _codes(root: type[Error] = Error) -> dict[str, type[Error]]:
-    found = {root.code: root}
-    for kind in root.__subclasses__():
-        found |= _codes(kind)
-    return found
+#: The error of each code. Only those of the tree itself: other rooms refine some of them under the same code.
+_KINDS: Mapping[str, type[Error]] = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Error)
+}
 
 
 def _error(answer: httpx.Response) -> Error:
@@ -139,7 +139,7 @@ def _error(answer: httpx.Response) -> Error:
         problem = {}
     problem = problem if isinstance(problem, dict) else {}
     detail = str(problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}")
-    kind = _codes().get(
+    kind = _KINDS.get(
         str(problem.get("code")), Malformed if answer.status_code == 400 else Unavailable if answer.status_code >= 500 else Error
     )
     if issubclass(kind, RateLimited):

@@ -45,7 +45,7 @@ def waiting_file(out: Path) -> Path:
     return out.with_name(out.name + ".waiting")
 
 
-def begin(api: Api, out: Path, password: str, *, profile: str, asset: str | None = None) -> Waiting:
+def begin(api: Api, out: Path, password: str, *, profile: str) -> Waiting:
     """Make a key and ask for its certificate, or take up the enrolment that waits beside `out`.
 
     Raises:
@@ -61,8 +61,7 @@ def begin(api: Api, out: Path, password: str, *, profile: str, asset: str | None
     else:
         key = keys.new_key()
         _write(path, keys.lock_key(key, password), "")
-    body = {"profile": profile, "csr": keys.request_pem(key)} | ({"for": asset} if asset else {})
-    request = str(api.post("/api/v1/requests", body)["id"])
+    request = str(api.post("/api/v1/requests", {"profile": profile, "csr": keys.request_pem(key)})["id"])
     _write(path, keys.lock_key(key, password), request)
     return Waiting(path, request, key)
 
@@ -78,7 +77,7 @@ def wait(api: Api, waiting: Waiting, *, until: float, tell: Callable[[str], None
         tell(request["state"])
         if request["state"] == "issued":
             return str(request["serial"])
-        if request["state"] in {"refused", "failed"}:
+        if request["state"] in {"refused", "returned", "failed"}:
             raise Denied(
                 "request `{id}` was {state}; ask your registrar why, delete `{file}` and begin again",
                 id=waiting.request,

@@ -22,7 +22,7 @@ from cli.story.stage import Stage, StoryBroken
 #: The password under which everybody in the story keeps a key.
 PASSWORD = "jade-gate-at-dawn"  # noqa: S105 - a story
 
-#: Within this time of the last approval the certificate is there (CONTRACT).
+#: Within this time of the last approval the certificate is there.
 ISSUED_SECONDS = 5.0
 
 

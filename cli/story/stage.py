@@ -52,10 +52,6 @@ class Stage:
         """What `demo.json` tells of a person."""
         return next(each for each in self.told["accounts"] if each["uid"] == uid)
 
-    def accounts(self, role: str) -> list[dict[str, Any]]:
-        """Everybody with a role, in the order of `demo.json`."""
-        return [each for each in self.told["accounts"] if role in each["roles"]]
-
     def application(self, name: str) -> Server:
         """An application with its client certificate."""
         each = next(each for each in self.told["applications"] if each["id"] == name)

@@ -54,7 +54,7 @@ DECLARE
     s bytea[] := '{}';
     k integer := 0;
     before bigint := 0;
-    n bigint;
+    z bigint;
     m bigint;
     h integer;
     x bytea;
@@ -66,9 +66,9 @@ BEGIN
         k := octet_length(head.edge) / 32;
         FOR i IN 1..k LOOP s[i] := substr(head.edge, 32 * i - 31, 32); END LOOP;
     END IF;
-    n := before;
+    z := before;
     FOREACH x IN ARRAY a_leaves LOOP
-        m := n;
+        m := z;
         h := 0;
         WHILE m & 1 = 1 LOOP
             x := sha256('\x01'::bytea || s[k] || x);
@@ -76,26 +76,26 @@ BEGIN
             m := m >> 1;
             h := h + 1;
             IF h % 8 = 0 THEN
-                INSERT INTO trail_node VALUES (a_log, a_epoch, h / 8, n >> h, x);
-                IF (n >> h) % 256 = 255 THEN
-                    INSERT INTO trail_tile SELECT a_log, a_epoch, h / 8, n >> (h + 8), string_agg(d.hash, '' ORDER BY d.n) FROM trail_node d
-                    WHERE d.log = a_log AND d.epoch = a_epoch AND d.level = h / 8 AND d.n > (n >> h) - 256 AND d.n <= n >> h;
+                INSERT INTO trail_node VALUES (a_log, a_epoch, h / 8, z >> h, x);
+                IF (z >> h) % 256 = 255 THEN
+                    INSERT INTO trail_tile SELECT a_log, a_epoch, h / 8, z >> (h + 8), string_agg(d.hash, '' ORDER BY d.n) FROM trail_node d
+                    WHERE d.log = a_log AND d.epoch = a_epoch AND d.level = h / 8 AND d.n > (z >> h) - 256 AND d.n <= z >> h;
                 END IF;
             END IF;
         END LOOP;
         k := k + 1;
         s[k] := x;
-        n := n + 1;
+        z := z + 1;
     END LOOP;
     x := s[k];
     FOR i IN REVERSE k - 1..1 LOOP x := sha256('\x01'::bytea || s[i] || x); END LOOP;
     FOR i IN 1..k LOOP e := e || s[i]; END LOOP;
-    FOR i IN before / 256..n / 256 - 1 LOOP
+    FOR i IN before / 256..z / 256 - 1 LOOP
         INSERT INTO trail_tile SELECT a_log, a_epoch, 0, i, string_agg(v.leaf, '' ORDER BY v.idx) FROM trail_event v
         WHERE v.log = a_log AND v.epoch = a_epoch AND v.idx >= i::bigint * 256 AND v.idx < i::bigint * 256 + 256;
     END LOOP;
     INSERT INTO trail_batch (log, epoch, size, first, edge, root, t, node, boot, counter, settled)
-    VALUES (a_log, a_epoch, n, before, e, x, a_at, a_node, a_boot, a_counter, a_settled);
+    VALUES (a_log, a_epoch, z, before, e, x, a_at, a_node, a_boot, a_counter, a_settled);
 END $$;
 
 CREATE FUNCTION audit.place(

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -208,6 +209,17 @@ def test_what_no_head_covers_is_not_exported(home: Home) -> None:
     home.trail.append([decision()])
     with pytest.raises(Unavailable):
         export(home, "out:allow")
+
+
+def test_an_export_waits_for_the_head_over_its_newest_entry(home: Home) -> None:
+    home.publisher.publish()
+    home.trail.append([decision()])
+    with home.database.reading() as session:
+        found = find(session, parse_query("out:allow")).entries
+    signer = threading.Timer(0.3, home.publisher.publish)
+    signer.start()
+    assert check_bundle(bundle(home.trail, found, patience=10), home.keys).events == {"access/1": 1}
+    signer.join()
 
 
 def test_garbage_is_unreadable(home: Home) -> None:

@@ -52,8 +52,8 @@ def test_no_role_of_the_service_writes_a_table_of_the_trail(home: Home, role: st
         for table in tables:
             [(column,)] = home.rows(f"SELECT attname FROM pg_attribute WHERE attrelid = 'audit.{table}'::regclass AND attnum = 1")
             for statement in (
-                f"INSERT INTO audit.{table} SELECT * FROM audit.{table}",
-                f"UPDATE audit.{table} SET {column} = {column}",
+                f"INSERT INTO audit.{table} OVERRIDING SYSTEM VALUE SELECT * FROM audit.{table}",
+                f"UPDATE audit.{table} SET {column} = DEFAULT",
                 f"DELETE FROM audit.{table}",
                 f"TRUNCATE audit.{table}",
                 f"DROP TABLE audit.{table}",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.permit import Actor
-from audit.search import Page, entry, find, openings, parse_query
+from audit.search import MAX_TERMS, Page, entry, find, openings, parse_query
 from core.errors import Malformed, NotFound
 from tests.audit.homes import Home, decision, issued
 
@@ -108,3 +108,9 @@ def test_one_entry_by_its_place_with_its_openings(searched: Home) -> None:
 def test_personal_fields_are_not_searched_without_the_key() -> None:
     with pytest.raises(Malformed):
         parse_query("source:10.0.0.1")
+
+
+def test_more_terms_than_a_statement_can_hold_are_refused() -> None:
+    with pytest.raises(Malformed):
+        parse_query("actor:oa " * (MAX_TERMS + 1))
+    assert parse_query("actor:oa " * MAX_TERMS).conditions

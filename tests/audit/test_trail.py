@@ -124,13 +124,14 @@ def test_a_full_queue_answers_no_instead_of_growing() -> None:
 
 
 @only_sqlite
-def test_what_waits_is_committed_together(home: Home) -> None:
+def test_what_waits_is_committed_together(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.database.LOCK_PATIENCE", dt.timedelta(minutes=1))  # a busy machine starts threads slowly
     with home.database.writing():
         threads = [threading.Thread(target=home.trail.append, args=([decision(number)],)) for number in range(20)]
         for thread in threads:
             thread.start()
         while home.trail._flusher._size < 19:
-            pass
+            time.sleep(0.001)
     for thread in threads:
         thread.join()
     batches = rows(home, "SELECT size - first FROM trail_batch WHERE log = 'access' ORDER BY size")

@@ -449,3 +449,25 @@ def test_assets_have_plain_names_and_one_registration(fixture):
     for names in (["*.example"], ["a b"], ["UPPER.example"], ["-x"], ["x" * 300]):
         with pytest.raises(Malformed), recording(fixture.trail) as tx:
             applications.register_asset(tx, "server:web", {**facts, "names": names}, permit=permit)
+
+
+def test_nobody_registers_the_name_of_another_asset_or_an_application_as_an_asset(fixture):
+    permit = fixture.permit("service:demo", Action.ASSET_REGISTER, Target("server:one"))
+    facts = {"name": "门户", "owner": "", "unit": fixture.unit("jiangzhou"), "names": ["one.example", "10.0.0.1", "fd00::1"]}
+    with recording(fixture.trail) as tx:
+        applications.register_asset(tx, "server:one", facts, permit=permit)
+    permit = fixture.permit("service:demo", Action.ASSET_REGISTER, Target("server:two"))
+    for name in facts["names"]:
+        with pytest.raises(Conflict), recording(fixture.trail) as tx:
+            applications.register_asset(tx, "server:two", {**facts, "names": ["two.example", name]}, permit=permit)
+    for names in (["fd00:0::1"], ["fe80::1%eth0"], [f"h{number}.example" for number in range(applications.MAX_NAMES + 1)]):
+        with pytest.raises(Malformed), recording(fixture.trail) as tx:
+            applications.register_asset(tx, "server:two", {**facts, "names": names}, permit=permit)
+    permit = fixture.permit("service:demo", Action.ASSET_REGISTER, Target("application:fresh"))
+    with pytest.raises(Malformed), recording(fixture.trail) as tx:
+        applications.register_asset(tx, "application:fresh", {**facts, "names": []}, permit=permit)
+
+
+def test_more_actions_than_an_event_can_hold_are_refused(fixture):
+    with pytest.raises(Malformed):
+        register(fixture, id="fresh", actions=[f"action{number}" for number in range(applications.MAX_NAMES + 1)])

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from audit.event import Event, Kind
 from audit.permit import Action, Actor, ActorKind
 from audit.record import recording
-from authz import applications, enrol, login, province, sessions, standing, totp, verify
+from authz import applications, enrol, login, province, sessions, standing, throttle, totp, verify
 from authz.applications import Draft, Registration
 from authz.caller import Caller
 from authz.decide import Target
@@ -151,6 +151,16 @@ def test_expired_certificate_is_refused_also_when_it_was_verified_before(trusted
     with pytest.raises(Unauthenticated) as refused:
         login.by_certificate(trusted.world, [mine])
     assert refused.value.facts["reason"] == "expired"
+
+
+def test_certificate_verified_before_is_measured_anew_when_the_authorities_change(trusted, authority):
+    mine = staff(trusted, authority)
+    assert login.by_certificate(trusted.world, [mine])
+    without = Trust(roots=[authority.root])
+    trusted.world.trust = lambda: without
+    with pytest.raises(Unauthenticated) as refused:
+        login.by_certificate(trusted.world, [mine])
+    assert refused.value.facts["reason"] == "unknown-issuer"
 
 
 def test_strangers_certificate_is_refused_and_left_to_be_counted(trusted):
@@ -301,3 +311,17 @@ def test_nobody_logs_in_while_the_directory_is_stale(trusted, authority):
     trusted.time.pass_(seconds=11)
     with pytest.raises(Unavailable):
         login.by_certificate(trusted.world, [staff(trusted, authority)])
+
+
+def test_a_revoked_certificate_cannot_fill_the_trail_with_its_refusals(trusted, authority):
+    mine = staff(trusted, authority)
+    revoke(trusted, authority, mine)
+    for _ in range(3 * throttle.EACH):
+        with pytest.raises(Unauthenticated):
+            login.by_certificate(trusted.world, [mine])
+    assert trusted.count("AZ2008") == throttle.EACH
+    trusted.time.pass_(seconds=61)
+    trusted.world.tally.flush(trusted.trail, trusted.time.now)
+    (counted,) = trusted.bodies("AZ2010")
+    assert b'"count":%d' % (2 * throttle.EACH) in counted
+    assert f"cert:{authority.spki}:{mine.serial_number:x}".encode() in counted

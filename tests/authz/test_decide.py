@@ -151,7 +151,7 @@ def test_stale_directory_refuses_people_and_not_the_publishing_of_status(place):
     approve = decide(stale, place.caller("zhaoliu"), Action.REQUEST_APPROVE, request_of(place, "zhangsan"))
     assert approve.reason == "stale"
     assert decide(stale, Caller(actor=Actor.service("issuance")), Action.CERT_ISSUE, Target("x")).reason == "stale"
-    assert decide(stale, Caller(actor=Actor.service("status")), Action.STATUS_PUBLISH, Target("x")).allowed
+    assert decide(stale, Caller(actor=Actor.service("issuance")), Action.STATUS_PUBLISH, Target("x")).allowed
     ageing = dataclasses.replace(stale, freshness=Freshness.AGEING)
     assert decide(ageing, place.caller("zhaoliu"), Action.REQUEST_APPROVE, request_of(place, "zhangsan")).reason == "stale"
     assert decide(ageing, place.caller("zhaoliu"), Action.REQUEST_REFUSE, request_of(place, "zhangsan")).allowed

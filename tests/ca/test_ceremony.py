@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
 
 from audit.permit import Action
 from authz.tables import Confirmation
@@ -181,3 +184,22 @@ def test_keys_lie_sealed_and_are_opened_by_their_own_vault_only(tmp_path: Path):
         SealedSigners(Vault(tmp_path / "worker", tmp_path / "web.secret")).get("ca/servers")
     sealed = (tmp_path / "worker/ca/servers.sealed").read_bytes()
     assert b"PRIVATE KEY" not in sealed
+
+
+_LINES = PLAN.splitlines()
+_ODD = st.sampled_from(
+    ["people = 1", "issuing = 1", "people = [1]", "issuing = [[]]", "root = 1", "[root]", "[[root]]", 'name = ""', "id = {}", "suite = [1]"]
+)
+
+
+@given(st.lists(st.sampled_from(_LINES) | _ODD | st.text(max_size=20), max_size=30))
+def test_whatever_the_file_holds_it_is_a_plan_or_malformed(lines: list[str]):
+    text = "\n".join(lines)
+    with contextlib.suppress(Malformed):
+        assert ceremony.parse(text).root.id
+
+
+@pytest.mark.parametrize("line", ["people = 1", 'issuing = "staff"', "people = [1]"])
+def test_tables_written_as_something_else_are_a_problem_of_the_file(line: str):
+    with pytest.raises(Malformed):
+        ceremony.parse(f'name = "n"\norganisation = "o"\n{line}\n[root]\nid = "root"\nname = "R"\n')

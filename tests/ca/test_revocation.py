@@ -103,7 +103,7 @@ def test_permits_are_for_one_certificate_in_one_unit(town: Town):
 def test_an_unknown_serial_and_the_right_serial_of_another_authority_are_not_found(town: Town):
     certificate = town.issued()
     for authority, serial in (("staff", "abc"), ("servers", certificate.serial)):
-        permit = replace(town.service("issuance", Action.CERT_REVOKE, f"cert:{authority}/{serial}"), unit=certificate.unit)
+        permit = town.permit("zhengshi", Action.CERT_REVOKE, (f"cert:{authority}/{serial}", certificate.unit, "", ""))
         with pytest.raises(NotFound), recording(town.trail) as tx:
             revocation.revoke(tx, authority, serial, "superseded", permit=permit)
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, insert, select, text
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core import database as module
@@ -166,3 +166,10 @@ def test_readers_see_the_old_state_while_a_writer_works(database: Database) -> N
         thread.start()
         thread.join(5)
     assert seen == [0]
+
+
+def test_errors_of_the_database_do_not_tell_the_values_they_were_about(tmp_path: Path) -> None:
+    database = open_sqlite(tmp_path / "yumen.db")
+    with database.reading() as session, pytest.raises(SQLAlchemyError) as told:
+        session.execute(text("SELECT nothing FROM nowhere WHERE name = :name"), {"name": "zhangsan"})
+    assert "zhangsan" not in str(told.value)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.story.enrolments import openssl
 from cli.story.people import fresh_code
 from cli.story.stage import Stage, fresh_service, stage
 
@@ -144,6 +145,32 @@ def test_a_later_ceremony_adds_an_authority_and_one_that_names_people_is_refused
     assert json.loads(ended.stdout)["code"] == "denied"
     refused = json.loads(yumen(auditor, "audit", "search", "code:CA2003", "--json").stdout)["items"]
     assert len(refused) == 1
+
+
+@pytest.mark.component("openssl")
+def test_a_person_goes_all_the_way_by_commands(place, yumen):
+    """Ask, approve, fetch, log in with the certificate, revoke it; then it opens nothing more."""
+    out, pem = place.folder / "zhangsan.p12", place.folder / "zhangsan.pem"
+    accounts = {uid: place.account(uid) for uid in ("zhangsan", "zhaoliu")}
+    secrets = {uid: {"YUMEN_PASSWORD": each["password"], "YUMEN_TOTP": fresh_code(each["totp"])} for uid, each in accounts.items()}
+    enroll = ["enroll", "--uid", "zhangsan", "--out", str(out), "--json"]
+    asked = yumen("zhangsan", *enroll, YUMEN_P12_PASSWORD="a password of mine", **secrets["zhangsan"])
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    request = str(json.loads(asked.stdout)["request"])
+    assert yumen("zhangsan", "request", "approve", request).returncode == 1
+    assert yumen("zhaoliu", "login", "--uid", "zhaoliu", **secrets["zhaoliu"]).returncode == 0
+    assert yumen("zhaoliu", "request", "approve", request, "--comment", "seen").returncode == 0
+    fetched = yumen("zhangsan", *enroll, "--patience", "20", YUMEN_P12_PASSWORD="a password of mine")
+    assert fetched.returncode == 0, fetched.stdout + fetched.stderr
+    serial = json.loads(fetched.stdout)["serial"]
+    openssl("pkcs12", "-in", str(out), "-passin", "pass:a password of mine", "-nodes", "-out", str(pem))
+    assert yumen("card", "login", "--cert", str(pem)).returncode == 0
+    mine = json.loads(yumen("card", "cert", "list", "--json").stdout)["items"]
+    assert serial in [each["serial"] for each in mine]
+    assert yumen("card", "cert", "show", serial, "--pem").stdout.count("BEGIN CERTIFICATE") == 2
+    assert yumen("card", "cert", "revoke", serial, "--reason", "superseded").returncode == 0
+    ended = yumen("card", "login", "--cert", str(pem), "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["reason"]) == (1, "revoked")
 
 
 def test_logout_ends_the_session_and_forgets_it(place, yumen, auditor):

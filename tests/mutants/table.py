@@ -115,6 +115,27 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/ca/test_status.py::test_a_serial_that_was_never_issued_is_unknown_and_never_kept",
     ),
     Mutant(
+        "standing is looked up each time, also for a chain that was verified before",
+        "authz/evidence.py",
+        ", *(snapshot.standing[pair] for pair in read.evidence if pair in snapshot.standing)",
+        "",
+        "tests/authz/test_certificates.py::test_revoked_certificate_opens_no_session_and_ends_those_it_opened",
+    ),
+    Mutant(
+        "a verified chain is kept for the authorities that it was measured against",
+        "authz/evidence.py",
+        "kept_for is trust and ",
+        "",
+        "tests/authz/test_certificates.py::test_certificate_verified_before_is_measured_anew_when_the_authorities_change",
+    ),
+    Mutant(
+        "a verified chain is kept while its dates allow",
+        "authz/evidence.py",
+        " and kept.not_before <= at <= kept.not_after",
+        "",
+        "tests/authz/test_certificates.py::test_expired_certificate_is_refused_also_when_it_was_verified_before",
+    ),
+    Mutant(
         "the issuer of a question is looked at",
         "ca/status.py",
         " or not any(mine.matches(request) for mine in desk.cert_ids)",
@@ -197,7 +218,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a person's certificate alone does nothing but open a session",
         "web/callers.py",
-        "if _names_person(chain(seen)[0]) and not _shown(visit, seen).reasons:",
+        "if not shown.reasons and shown.identity and shown.identity.kind is Kind.PERSON:",
         "if False:",
         "tests/web/test_door.py::test_a_persons_certificate_opens_a_session_and_nothing_else",
     ),

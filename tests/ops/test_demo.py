@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pyotp
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 
 from authz import totp
+from cli.main import main
 from core.errors import Conflict, Unavailable
 from core.settings import BadSettings, load
 from ops.demo import make_demo, refresh_accounts
@@ -90,10 +92,25 @@ def test_administrators_and_registrars_count_from_the_start(node: Node, home):
         assert {holding.role for holding in snapshot.roles(person.uuid)} >= set(account["roles"])
 
 
+def test_every_asset_has_a_registrar_who_may_approve_for_it(node: Node, home):
+    snapshot = node.world.current()
+    people = (snapshot.directory.by_uid[account["uid"]].uuid for account in told(home)["accounts"])
+    covered = {held.unit for person in people for held in snapshot.roles(person) if held.role == "registrar"}
+    wanted = {ref: asset.unit for ref, asset in snapshot.assets.items() if ref in {"application:oa", "application:hr", "server:files"}}
+    assert len(wanted) == 3
+    assert set(wanted.values()) <= covered
+
+
 def test_a_second_run_leaves_everything_as_it_is(made):
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     make_demo(made, {}, tell=quiet)
     assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
+
+
+def test_a_demonstration_is_not_made_again_as_a_home_of_production(home):
+    refused = CliRunner().invoke(main, ["init"], env={"YUMEN_HOME": str(home)})
+    assert refused.exit_code == 1
+    assert "stays one" in refused.output
 
 
 STEPS = ("schema", "keys of the logs", "ceremony", "certificate of the portal", "one-time codes", "application oa", "application hr")

@@ -154,3 +154,14 @@ def test_a_status_address_that_differs_is_a_warning_and_no_problem(settings):
     assert [warning for warning in found.warnings if "status.example" in warning]
     assert not [problem for problem in found.problems if "status.example" in problem]
     assert look(settings).warnings == []
+
+
+def test_a_head_that_is_not_signed_is_a_problem(node: Node):
+    node.trail.beat()
+    note = homes.notes_folder(node.settings.home) / "access.note"
+    long_ago = time.time() - 60
+    os.utime(note, (long_ago, long_ago))
+    assert [problem for problem in look(node.settings).problems if "the head of access/1 was not signed" in problem]
+    assert node.publisher is not None
+    node.publisher.publish()
+    assert not [problem for problem in look(node.settings).problems if "was not signed" in problem]

@@ -12,6 +12,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Page, expect
 
+from authz import ldif, people, province
 from tests.pages.conftest import Portal, Visitor
 
 pytestmark = [pytest.mark.component("chromium", "openssl"), pytest.mark.journey]
@@ -283,20 +284,37 @@ def test_login_lands_where_the_role_works(portal: Portal) -> None:
     assert page.url.endswith("/desk")
 
 
-def test_the_file_from_the_page_signs_its_holder_in(portal: Portal, tmp_path: Path) -> None:
-    staff = portal.session("zhangsan")
-    request = ask(staff)
-    approve(portal, "zhaoliu", request)
-    staff.page.wait_for_selector("form[data-finish]:not([hidden])", timeout=15_000)
-    staff.page.fill("#password", PASSWORD)
-    with staff.page.expect_download() as download:
-        staff.page.click("form[data-finish] button")
-    download.value.save_as(tmp_path / "person.p12")
-    shown = {"origin": portal.url, "pfxPath": str(tmp_path / "person.p12"), "passphrase": PASSWORD}
-    visitor = portal.visitor(client_certificates=[shown])
-    page = visitor.open("/login")
-    page.click("form[action*=certificate] button")
-    expect(page.locator(".who")).to_contain_text("张三")
-    page = portal.visitor().open("/login")
-    page.click("form[action*=certificate] button")
-    expect(page.locator(".note.bad")).to_contain_text("浏览器没有出示证书")
+def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Portal) -> None:
+    path = portal.node.settings.home / "directory.ldif"
+    group = people.normal_dn(province.group_dn("registrar", "qinghe.linhe.jiangzhou"))
+    member = province.person_dn("lisi", "gongan.linhe.jiangzhou")
+    entries = list(ldif.LdifDirectory(path).read().entries)
+    at = next(at for at, entry in enumerate(entries) if people.normal_dn(entry.dn) == group)
+    kept = entries[at].attributes
+    entries[at] = people.Entry(entries[at].dn, {**kept, "member": (*kept["member"], member)})
+    ldif.write(path, entries)
+    portal.node.world.refresh()
+    assert portal.session("lisi").open("/desk").locator("h1").inner_text() == "不允许"
+    page = portal.session("zhengshi").open("/security")
+    row = page.locator("tr", has_text="李四")
+    expect(row).to_contain_text("未确认")
+    row.locator("button").click()
+    expect(page.locator("tr", has_text="李四")).to_contain_text("已确认")
+    assert portal.session("lisi").open("/desk").locator("h1").inner_text() == "受理台"
+    assert portal.session("wujiu").open("/security").locator("main form").count() == 0
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"/requests/{10**30}",
+        f"/certificates/{'f' * 200}",
+        "/certificates/%00",
+        f"/trail/ca/1/{10**30}",
+        "/trail/nothing/1/1",
+        "/desk/requests/0",
+    ],
+)
+def test_addresses_of_nothing_are_answered_calmly(portal: Portal, address: str) -> None:
+    page = portal.session("qianyi", "en").open(address)
+    assert page.locator("main .soft").first.inner_text() in {"403", "404"}

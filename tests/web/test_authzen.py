@@ -111,4 +111,10 @@ def test_discovery_names_the_addresses(service: Service) -> None:
 
 def test_get_is_no_question(service: Service) -> None:
     for address in ALL:
-        assert service.application().get(f"/access/v1/{address}").status_code in {404, 405}
+        answer = service.application().get(f"/access/v1/{address}")
+        assert (answer.status_code, answer.json()["status"], answer.json()["reason"], answer.headers["allow"]) == (
+            405,
+            405,
+            "method",
+            "POST",
+        )

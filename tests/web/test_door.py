@@ -302,16 +302,22 @@ def test_a_large_body_is_refused_unread(service: Service) -> None:
 
 def test_unknown_addresses_and_methods_are_problems(service: Service) -> None:
     refused(service.client().get("/api/v1/nothing"), 404, "not-found")
-    refused(service.client().put("/api/v1/me"), 405, "malformed")
+    refused(service.client().put("/api/v1/me"), 405, "malformed", "method")
+    assert "GET" in service.client().put("/api/v1/me").headers["allow"]
     refused(service.person(STAFF).get("/api/v1/requests?colour=red"), 400, "malformed")
     refused(service.person(STAFF).get("/api/v1/requests?after=1&after=2"), 400, "malformed")
     refused(service.person(STAFF).get("/api/v1/requests?after=x"), 400, "malformed")
 
 
-def test_a_request_id_is_echoed_when_it_is_one_and_made_when_not(service: Service) -> None:
-    assert service.client().get("/healthz", headers={"X-Request-ID": "my-id.7"}).headers["x-request-id"] == "my-id.7"
-    for bad in ("a b", "x" * 200, "<script>"):
-        assert service.client().get("/healthz", headers={"X-Request-ID": bad}).headers["x-request-id"] != bad
+def test_a_request_id_is_echoed_and_recorded_only_when_it_looks_like_one(service: Service) -> None:
+    for given in ("my-id.7", "a b", 'x,y;z="1"', "x" * 200, "<script>"):
+        answer = service.person(FAR_REGISTRAR).get("/api/v1/events", headers={"X-Request-ID": given})
+        assert answer.headers["x-request-id"] == given
+        assert (answer.json()["instance"] == f"urn:yumen:request:{given}") == (given == "my-id.7")
+        recorded = service.events(f"req:{answer.json()['instance'].rpartition(':')[2]}")
+        assert [event["body"]["code"] for event in recorded] == ["AZ1002"]
+    for bad in (b"\xc3\xbc", b"x" * 2000):
+        assert service.client().get("/healthz", headers={b"X-Request-ID": bad}).headers["x-request-id"].encode() != bad
 
 
 # -- the trail

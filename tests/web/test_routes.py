@@ -96,6 +96,22 @@ def test_the_published_document_is_whole(service: Service) -> None:
             assert all(set(way) <= set(published["components"]["securitySchemes"]) for way in operation["security"])
 
 
+def test_refusals_are_published(service: Service) -> None:
+    paths = service.client().get("/api/v1/openapi.json").json()["paths"]
+    limit = service.node.settings.web.max_body_bytes
+    asked = (
+        ("get", "/crl/{authority}/{shard}.crl", "/crl/nobody/0.crl", b""),
+        ("get", "/ca/{authority}.cer", "/ca/nobody.cer", b""),
+        ("post", "/ocsp/{authority}", "/ocsp/staff", b"x" * 5000),
+        ("post", "/access/v1/evaluation", "/access/v1/evaluation", b" " * (limit + 1)),
+        ("post", "/api/v1/sessions", "/api/v1/sessions", b" " * (limit + 1)),
+    )
+    for method, path, address, content in asked:
+        status = service.client().request(method, address, content=content).status_code
+        assert str(status) in paths[path][method]["responses"], (path, status)
+        assert status in {404, 413}
+
+
 def test_answers_have_the_published_shape(service: Service) -> None:
     published = service.client().get("/api/v1/openapi.json").json()
     schemas = published["components"]["schemas"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from tests.web.pki import Holder, make
@@ -355,6 +356,24 @@ def test_stopping_finishes_what_is_being_answered() -> None:
         assert heard.startswith(b"HTTP/1.1 200 OK")
     with pytest.raises(ConnectionError):
         socket.create_connection(servers.addresses[0], 5)
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.server._RENEWAL_SECONDS", 0.2)
+    old, new = make("localhost", place.authority), make("localhost", place.authority)
+    first, second = (tls_context([own.cert], own.key, [place.authority.cert]) for own in (old, new))
+    listener = Listener(("127.0.0.1", 0), application, context=first, threads=2, max_body_bytes=LIMIT)
+    servers = Servers((listener,), lambda: setattr(listener, "context", second))
+    servers.start()
+    try:
+        shown = []
+        for _ in range(2):
+            with place.context().wrap_socket(socket.create_connection(servers.addresses[0], 5), server_hostname="localhost") as sock:
+                shown.append(sock.getpeercert(binary_form=True))
+            time.sleep(0.6)
+        assert shown == [old.cert.public_bytes(Encoding.DER), new.cert.public_bytes(Encoding.DER)]
+    finally:
+        servers.stop()
 
 
 def test_plain_http_on_the_tls_port_is_closed(place: Place) -> None:

@@ -123,6 +123,7 @@ def test_lists_show_ones_own_and_what_one_decides_on(service: Service) -> None:
     assert asked["id"] in [item["id"] for item in mine]
     me = service.person(OTHER_STAFF).get("/api/v1/me").json()["id"]
     assert {item["requester"] for item in mine} == {me}
+    assert service.person(OTHER_STAFF).get("/api/v1/requests?profile=server").json()["items"] == []
     unit = asked["unit"]
     for uid in (REGISTRAR, FAR_REGISTRAR):
         units = {role["unit"] for role in service.person(uid).get("/api/v1/me").json()["roles"] if role["role"] == "registrar"}
@@ -168,7 +169,8 @@ def test_suspended_released_revoked(service: Service) -> None:
     opened = service.client(cert=taken.files)
     assert service.person(STAFF).post(f"{path}/suspend", json={"reason": "certificateHold"}).json()["standing"] == "suspended"
     assert opened.post("/api/v1/sessions").json()["reason"] == "suspended"
-    assert service.person(STAFF).post(f"{path}/release", json={"reason": ""}).status_code == 403
+    assert service.person(STAFF).post(f"{path}/release", json={"reason": "removeFromCRL"}).status_code == 403
+    assert service.person(REGISTRAR).post(f"{path}/release", json={"reason": "keyCompromise"}).json()["code"] == "malformed"
     assert service.person(REGISTRAR).post(f"{path}/release", json={}).json()["standing"] == "valid"
     assert opened.post("/api/v1/sessions").status_code == 201
     assert service.person(REGISTRAR).post(f"{path}/revoke", json={"reason": "nonsense"}).json()["code"] == "malformed"
@@ -203,10 +205,11 @@ def test_the_auditor_finds_shows_proves_and_exports(service: Service, tmp_path: 
     place = f"/api/v1/events/{found[0]['log']}/{found[0]['idx']}"
     auditor = service.person(AUDITOR)
     assert auditor.get(place).json() == found[0]
-    time.sleep(1.5)  # a checkpoint is signed each second
+    assert auditor.get(f"/api/v1/events/ca/{found[0]['idx']}").json() == found[0]  # without an epoch: the present one
     proof = auditor.get(f"{place}/proof")
     assert proof.headers["content-type"].startswith("text/plain")
     assert Proof.parse(proof.content).index == found[0]["idx"]
+    assert Proof.parse(auditor.get(f"/api/v1/events/ca/{found[0]['idx']}/proof").content).index == found[0]["idx"]
     exported = auditor.post("/api/v1/exports", json={"q": f"cert:{taken.serial}"})
     assert exported.headers["content-type"] == "application/zip"
     bundle = tmp_path / "bundle.zip"
@@ -217,12 +220,14 @@ def test_the_auditor_finds_shows_proves_and_exports(service: Service, tmp_path: 
     command = [sys.executable, "-I", "-S", "verify.pyz", "bundle.zip", *keys]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert service.events("code:AZ4002")
+    newest = service.events("code:AZ4002")[0]
+    assert auditor.get(f"/api/v1/events/{newest['log']}/{newest['idx']}/proof").status_code == 200
     assert service.events("code:AZ4001")
 
 
 def test_the_trail_is_for_auditors(service: Service) -> None:
-    paths = ("/api/v1/events", "/api/v1/events/ca/1/0", "/api/v1/events/ca/1/0/proof", "/log/ca/checkpoint", "/log/ca/1/tile/0/000.p/1")
+    shown = ("", "/ca/1/0", "/ca/1/0/proof", "/ca/0", "/ca/0/proof")
+    paths = (*(f"/api/v1/events{path}" for path in shown), "/log/ca/checkpoint", "/log/ca/1/tile/0/000.p/1")
     for path in paths:
         for uid in (STAFF, REGISTRAR, SYSTEM, SECURITY, OWNER):
             assert service.person(uid).get(path).status_code == 403, (uid, path)
@@ -232,6 +237,7 @@ def test_the_trail_is_for_auditors(service: Service) -> None:
     assert service.person(AUDITOR).get("/api/v1/events", params={"q": "nonsense"}).json()["code"] == "malformed"
     assert service.person(AUDITOR).get("/api/v1/events/ca/1/99999999").status_code == 404
     assert service.person(AUDITOR).get("/api/v1/events/nolog/1/0").status_code == 404
+    assert service.person(AUDITOR).get("/api/v1/events/nolog/0").status_code == 404
 
 
 def test_tiles_are_served_whole_and_in_parts(service: Service) -> None:

@@ -102,7 +102,8 @@ def suspend(serial: str) -> Response:
 @door.described(summary="End a suspension", query=_AUTHORITY, body=Reason, answer=CertificateAnswer, errors=("not-found", "conflict"))
 def release(serial: str) -> Response:
     """End a suspension."""
-    door.body(Reason)
+    if door.body(Reason).reason not in {"removeFromCRL", "unspecified"}:
+        raise Malformed("the reason of a release is `removeFromCRL`; leave it out, or revoke the certificate for any other")
     found, permit = _permitted(serial, Action.CERT_RELEASE)
     with door.changing() as tx:
         told = shown(revocation.release(tx, found.authority, found.serial, permit=permit))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Blueprint, Response
 
 from audit import export, search
@@ -9,8 +11,9 @@ from audit.event import Event, Kind
 from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog, TilePath
+from audit.verifier.proof import Proof
 from authz.decide import Target
-from core.errors import Malformed
+from core.errors import Malformed, Unavailable
 from web import door
 from web.shapes import EventAnswer, EventList, ExportBody
 
@@ -19,6 +22,10 @@ routes = Blueprint("api_events", __name__)
 TRAIL = Target("trail")
 #: Most entries that one export holds.
 MOST = 10_000
+#: How long a proof waits for the checkpoint that covers its entry.
+PATIENCE_SECONDS = 2.0
+#: Seconds that an export waits for the checkpoint over its newest entry: one is signed each second.
+PATIENCE = 4.0
 _PERMANENT = "private, max-age=31536000, immutable"
 _TEXT = "text/plain; charset=utf-8"
 
@@ -41,24 +48,29 @@ def listing() -> Response:
     return door.answer(EventList(items=[_shown(found) for found in page.entries], next=page.after or None))
 
 
+@routes.get("/api/v1/events/<log>/<int:idx>", defaults={"epoch": None})
 @routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>")
 @door.open_to(door.PERSON)
-@door.described(summary="One entry of the trail", answer=EventAnswer, errors=("not-found",))
-def show(log: str, epoch: int, idx: int) -> Response:
+@door.described(summary="One entry of the trail; without an epoch, of the present one", answer=EventAnswer, errors=("not-found",))
+def show(log: str, epoch: int | None, idx: int) -> Response:
     """One entry, its body exactly as it was stored."""
     door.permit(Action.TRAIL_READ, TRAIL)
     with door.node().database.reading() as session:
-        return door.answer(_shown(search.entry(session, log, epoch, idx)))
+        return door.answer(_shown(search.entry(session, log, PublishedLog(session, log, epoch).epoch, idx)))
 
 
+@routes.get("/api/v1/events/<log>/<int:idx>/proof", defaults={"epoch": None})
 @routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>/proof")
 @door.open_to(door.PERSON)
-@door.described(summary="The offline proof of one entry (C2SP tlog-proof)", gives="text/plain", errors=("not-found",))
-def proof(log: str, epoch: int, idx: int) -> Response:
-    """Inclusion of one entry under the newest signed checkpoint."""
+@door.described(
+    summary="The offline proof of one entry (C2SP tlog-proof); 503 while no checkpoint covers it",
+    gives="text/plain",
+    errors=("not-found",),
+)
+def proof(log: str, epoch: int | None, idx: int) -> Response:
+    """Inclusion of one entry under the newest signed checkpoint; for the newest entries that one is signed within the second."""
     door.permit(Action.TRAIL_READ, TRAIL)
-    with door.node().database.reading() as session:
-        return Response(PublishedLog(session, log, epoch).receipt(idx).encode(), content_type=_TEXT)
+    return Response(_receipt(log, epoch, idx).encode(), content_type=_TEXT)
 
 
 @routes.post("/api/v1/exports")
@@ -69,7 +81,7 @@ def bundle() -> Response:
     query = search.parse_query(door.body(ExportBody).q, door.node().trail.privacy)
     permit = door.permit(Action.TRAIL_EXPORT, TRAIL)
     entries = matching(query)
-    data = export.bundle(door.node().trail, entries, query=query.text)
+    data = export.bundle(door.node().trail, entries, query=query.text, patience=PATIENCE)
     record(permit, Kind.TRAIL_EXPORTED, query.text, len(entries))
     return Response(data, mimetype="application/zip", headers={"Content-Disposition": 'attachment; filename="yumen-export.zip"'})
 
@@ -131,6 +143,18 @@ def record(permit: Permit, kind: Kind, query: str, count: int) -> None:
         personal={"query": query} if query else {},
     )
     door.node().trail.append([event])
+
+
+def _receipt(log: str, epoch: int | None, idx: int) -> Proof:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with door.node().database.reading() as session:
+                return PublishedLog(session, log, epoch).receipt(idx)
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
 
 
 def _shown(found: Entry) -> EventAnswer:

@@ -46,6 +46,7 @@ def reasons() -> list[str]:
     node = door.node()
     found = ["the trail cannot be written: acts, logins and decisions are refused"] if node.trail.closed else []
     found += node.world.problems()
+    found += node.responder.problems()
     try:
         with node.database.reading() as session:
             found += authorities.problems(session)

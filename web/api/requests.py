@@ -59,7 +59,8 @@ def listing() -> Response:
     units = decide.reach(door.node().world.current(), door.caller(), Action.REQUEST_READ) if "mine" not in asked else frozenset()
     states = [asked["state"]] if "state" in asked else None
     me = door.caller().actor.id
-    chosen = Filter(units=units, states=states, profile=asked.get("profile")) if units else Filter(person=me, states=states)
+    whose = {"units": units} if units else {"person": me}
+    chosen = Filter(**whose, states=states, profile=asked.get("profile"))
     with door.node().database.reading() as session:
         found = registration.listing(session, chosen, before=door.number(asked.get("after"), "after"), limit=PAGE)
     return door.answer(RequestList(items=[shown(one) for one in found], next=str(found[-1].id) if len(found) == PAGE else None))

@@ -31,7 +31,7 @@ def queue() -> str:
     return render_template("desk/queue.html", requests=[present.request(one) for one in reversed(waiting)])
 
 
-@blueprint.get("/requests/<int:request_id>")
+@blueprint.get("/requests/<int(max=999999999999):request_id>")
 @door.open_to(door.PERSON)
 def one(request_id: int) -> str:
     """One request with the directory's facts beside it."""
@@ -45,7 +45,7 @@ def one(request_id: int) -> str:
     )
 
 
-@blueprint.post("/requests/<int:request_id>/approve")
+@blueprint.post("/requests/<int(max=999999999999):request_id>/approve")
 @door.open_to(door.PERSON)
 def approve(request_id: int) -> AnyResponse:
     """Say yes."""
@@ -57,7 +57,7 @@ def approve(request_id: int) -> AnyResponse:
     return redirect(url_for("desk.queue"))
 
 
-@blueprint.post("/requests/<int:request_id>/refuse")
+@blueprint.post("/requests/<int(max=999999999999):request_id>/refuse")
 @door.open_to(door.PERSON)
 def refuse(request_id: int) -> AnyResponse:
     """Say no, with a word why."""
@@ -75,7 +75,7 @@ def refuse(request_id: int) -> AnyResponse:
 @door.open_to(door.PERSON)
 def list_certificates() -> str:
     """Certificates of the registrar's units, by name or serial."""
-    wanted, before = request.args.get("holder", "").strip(), request.args.get("before", type=int)
+    wanted, before = request.args.get("holder", "").strip(), door.number(request.args.get("before"), "before")
     units = _units(Action.CERT_REVOKE)
     with door.node().database.reading() as session:
         named = certificates.Filter(units=units, name=wanted or None)

@@ -92,3 +92,9 @@ class Confirm(FlaskForm):  # type: ignore[misc]
     person: Field = StringField(validators=_needed(64))
     role: Field = StringField(validators=_needed(64))
     unit: Field = StringField(validators=_needed(64))
+
+
+class Accept(FlaskForm):  # type: ignore[misc]
+    """Which directory is accepted: the digest that was shown."""
+
+    digest: Field = HiddenField(validators=_needed(64))

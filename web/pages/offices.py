@@ -7,8 +7,9 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from audit.permit import Action
-from authz import confirm
+from authz import confirm, decide
 from authz.decide import Target
+from authz.world import accept_directory
 from ca import certificates, crls
 from core.errors import Malformed
 from web import door
@@ -25,7 +26,12 @@ def security() -> str:
     """Who holds which role, and what waits for a confirmation."""
     door.permit(Action.SYSTEM_READ, _SYSTEM)
     snapshot = door.node().world.current()
-    return render_template("offices/security.html", alarms=door.node().world.problems(), holdings=present.holdings(snapshot, door.caller()))
+    return render_template(
+        "offices/security.html",
+        alarms=present.alarms(door.node().world),
+        refused=_refused(),
+        holdings=present.holdings(snapshot, door.caller()),
+    )
 
 
 @blueprint.post("/security/confirm")
@@ -45,6 +51,18 @@ def confirm_role() -> AnyResponse:
     return redirect(url_for("offices.security"))
 
 
+@blueprint.post("/security/accept")
+@door.open_to(door.PERSON)
+def accept() -> AnyResponse:
+    """Let a directory be taken over although it drops many roles at once."""
+    form = forms.Accept()
+    permit = door.permit(Action.DIRECTORY_ACCEPT, Target("directory"))
+    with door.changing() as tx:
+        accept_directory(tx, form.digest.data or "", permit=permit)
+    flash(_("Accepted. The directory as it is now counts."), "good")
+    return redirect(url_for("offices.security"))
+
+
 @blueprint.get("/system")
 @door.open_to(door.PERSON)
 def system() -> str:
@@ -55,3 +73,10 @@ def system() -> str:
         rows = [(row, crls.latest(session, row.id)) for row in certificates.authorities(session)]
     authorities = [present.authority(row, last) for row, last in rows]
     return render_template("offices/system.html", tiles=present.tiles(node), authorities=authorities)
+
+
+def _refused() -> str:
+    """Digest of the directory that the caller may accept, or empty."""
+    caller, world = door.caller(), door.node().world
+    allowed = decide.decide(world.current(), caller, Action.DIRECTORY_ACCEPT, Target("directory")).allowed
+    return world.refused if allowed else ""

@@ -15,7 +15,10 @@ from flask import url_for
 from flask_babel import format_number
 from flask_babel import gettext as _
 
-from authz.snapshot import CONFIRMED
+from audit.permit import Action
+from authz import decide
+from authz.decide import Target
+from authz.snapshot import CONFIRMED, Freshness
 from ca.subjects import Facts, find_facts
 from certs.profiles import PROFILES
 from web import door
@@ -184,6 +187,18 @@ def verdict(log: Any) -> SimpleNamespace:
     return SimpleNamespace(origin=log.origin, size=format_number(log.size), root=log.root, key=log.key, problem=log.problem, verdict=word)
 
 
+def alarms(world: Any) -> list[str]:
+    """What keeps the directory from counting as it is."""
+    found = []
+    if world.refused:
+        found.append(
+            str(_("A change of the directory is held back: it would take many roles at once. Until it is accepted, the former one counts."))
+        )
+    if world.current().freshness is Freshness.STALE:
+        found.append(str(_("The directory has not been read for too long: every decision is no. Tell the operator.")))
+    return found
+
+
 def holdings(snapshot: Any, caller: Any) -> list[SimpleNamespace]:
     """Every holding of a role that must be confirmed, those that wait first."""
     rows = []
@@ -194,8 +209,7 @@ def holdings(snapshot: Any, caller: Any) -> list[SimpleNamespace]:
             if holding not in unconfirmed and holding.role not in CONFIRMED:
                 continue
             word = _standing(holding, counting, unconfirmed)
-            mine = caller.person is not None and caller.person.uuid == uuid
-            confirmable = holding in unconfirmed and not mine and "security-admin" in caller.actor.roles
+            confirmable = holding in unconfirmed and _may_confirm(snapshot, caller, person)
             rows.append(_holding(person, holding, word, confirmable=confirmable))
     return sorted(rows, key=lambda row: (row.state.look == "good", row.stored_role, row.name))
 
@@ -204,6 +218,11 @@ def _standing(holding: Any, counting: Any, unconfirmed: Any) -> words.Word:
     if holding in counting:
         return words.Word(_("Confirmed"), "good")
     return words.Word(_("Not confirmed"), "wait") if holding in unconfirmed else words.Word(_("Does not count"), "bad")
+
+
+def _may_confirm(snapshot: Any, caller: Any, person: Any) -> bool:
+    target = Target(f"person:{person.id}", person.unit, person.id)
+    return decide.decide(snapshot, caller, Action.PERSON_CONFIRM, target).allowed
 
 
 def _holding(person: Any, holding: Any, word: words.Word, *, confirmable: bool) -> SimpleNamespace:
@@ -243,7 +262,7 @@ def authority(row: Any, last: Any) -> SimpleNamespace:
 def tiles(node: Any) -> list[SimpleNamespace]:
     """The figures on top of the system page."""
     snapshot = node.world.current()
-    fresh = words.Word(_("Fresh"), "good") if snapshot.freshness == 0 else words.Word(_("Too old"), "bad")
+    fresh = words.Word(_("Fresh"), "good") if snapshot.freshness is Freshness.FRESH else words.Word(_("Too old"), "bad")
     closed = words.Word(_("Cannot be written"), "bad") if node.trail.closed else words.Word(_("Writable"), "good")
     counted = words.Word(_("In force"), "good")
     return [

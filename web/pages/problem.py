@@ -22,7 +22,7 @@ def problem(error: Error, status: int) -> AnyResponse:
     """The page for `error`; who is not signed in and only looks is sent to the entrance instead."""
     if error.code == "unauthenticated" and request.method == "GET":
         return redirect(url_for("entrance.login_", next=request.full_path.rstrip("?")))
-    reason = problems.reason_of(error)
+    reason = "" if error.code == "denied" else problems.reason_of(error)  # a refusal's message tells its reason itself
     page = render_template(
         "error.html",
         status=status,

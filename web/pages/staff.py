@@ -61,7 +61,7 @@ def submit() -> AnyResponse:
     return redirect(url_for("staff.request", request_id=request.id))
 
 
-@blueprint.get("/requests/<int:request_id>")
+@blueprint.get("/requests/<int(max=999999999999):request_id>")
 @door.open_to(door.PERSON)
 def request(request_id: int) -> str:
     """Screen three: waiting, then the download."""
@@ -70,7 +70,7 @@ def request(request_id: int) -> str:
     return render_template("staff/request.html", request=present.request(found), certificate=ready)
 
 
-@blueprint.get("/requests/<int:request_id>/state")
+@blueprint.get("/requests/<int(max=999999999999):request_id>/state")
 @door.open_to(door.PERSON)
 def state(request_id: int) -> Response:
     """The state alone, for the waiting page."""

@@ -38,7 +38,7 @@ def events() -> str:
     return render_template("trail/events.html", entries=entries, heads=_heads(), q=q, problem=problem, examples=_examples(), next_url=older)
 
 
-@blueprint.get("/<log>/<int:epoch>/<int:idx>")
+@blueprint.get("/<log>/<int(max=999999999999):epoch>/<int(max=999999999999):idx>")
 @door.open_to(door.PERSON)
 def event(log: str, epoch: int, idx: int) -> str:
     """One event, its stored bytes, and whether they are what the signed tree holds."""
@@ -49,7 +49,7 @@ def event(log: str, epoch: int, idx: int) -> str:
     return render_template("trail/event.html", entry=present.entry(found, state))
 
 
-@blueprint.get("/<log>/<int:epoch>/<int:idx>/proof")
+@blueprint.get("/<log>/<int(max=999999999999):epoch>/<int(max=999999999999):idx>/proof")
 @door.open_to(door.PERSON)
 def proof(log: str, epoch: int, idx: int) -> Response:
     """The offline proof of one event (C2SP tlog-proof)."""
@@ -76,7 +76,7 @@ def export_() -> Response:
     permit = door.permit(Action.TRAIL_EXPORT, _TRAIL)
     query = search.parse_query(forms.Export().q.data or "", door.node().trail.privacy)
     chosen = api.matching(query)
-    bundle = export.bundle(door.node().trail, chosen, query=query.text)
+    bundle = export.bundle(door.node().trail, chosen, query=query.text, patience=api.PATIENCE)
     api.record(permit, Kind.TRAIL_EXPORTED, query.text, len(chosen))
     return _download(bundle, "yumen-export.zip", "application/zip")
 

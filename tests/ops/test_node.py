@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ops.node import Anchors, Node
+from ops.ticker import Ticker
+
+pytestmark = pytest.mark.slow
+
+
+def test_authorities_are_the_same_value_until_they_change(node: Node):
+    now = [100.0]
+    anchors = Anchors(node.database, lambda: now[0])
+    first = anchors()
+    now[0] += 10
+    assert anchors() is first
+    assert len(first.roots) == 1
+    assert len(first.intermediates) == 3
+
+
+def test_anonymous_noise_is_written_down_when_the_node_closes(settings):
+    from audit.search import find, parse_query
+    from core.database import open_sqlite
+    from ops import homes
+    from ops.node import open_node
+
+    opened = open_node(settings, role="serve", with_keys=False)
+    opened.noise.count("unauthenticated", "192.0.2.7", "GET /")
+    opened.close()
+    database = open_sqlite(homes.database_file(settings.home))
+    with database.reading() as session:
+        assert len(find(session, parse_query("code:AZ2009")).entries) == 1
+    database.engine.dispose()
+
+
+def test_a_ticker_goes_on_after_a_failure():
+    ran: list[int] = []
+
+    def do() -> None:
+        ran.append(1)
+        raise OSError("once")
+
+    ticker = Ticker("test", 0.01, do)
+    ticker.start()
+    end = time.monotonic() + 5
+    while len(ran) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    ticker.stop()
+    assert len(ran) >= 3
