@@ -35,6 +35,8 @@ _COLUMNS: Mapping[str, InstrumentedAttribute[str]] = {
     "req": TrailEvent.request_id,
     "scope": TrailEvent.scope,
 }
+#: Columns whose indexes hold only what is not empty.
+_SPARSE = frozenset({TrailEvent.cert, TrailEvent.request_id})
 _FIELDS = ("actor", "code", "cert", "log", "since", "until", *_COLUMNS, *PERSONAL)
 _TERM = re.compile(r'(-?)([a-z]+):(?:"([^"]*)"|([^\s"]+))')
 _CURSOR = re.compile(r"(\d{1,17})\.(ca|access)\.(\d{1,9})\.(\d{1,18})")
@@ -169,9 +171,12 @@ def _condition(name: str, value: str, privacy: Privacy | None) -> ColumnElement[
 
 def _matches(column: InstrumentedAttribute[str], value: str) -> ColumnElement[bool]:
     if not value.endswith("*"):
-        return column == value
-    prefix = value[:-1]
-    return and_(column >= prefix, column < prefix + "\U0010ffff")
+        found = column == value
+    else:
+        prefix = value[:-1]
+        found = and_(column >= prefix, column < prefix + "\U0010ffff")
+    # The indexes of these columns leave out what is empty: the planner takes them only when the query does so too.
+    return and_(column != "", found) if column in _SPARSE and value not in {"", "*"} else found
 
 
 def _actor(value: str) -> ColumnElement[bool]:
@@ -192,16 +197,18 @@ def _cert(value: str) -> ColumnElement[bool]:
     value = value.lower()
     if ":" in value or value.endswith("*"):
         return _matches(TrailEvent.cert, value)
-    return and_(TrailEvent.cert != "", TrailEvent.cert.endswith(":" + value, autoescape=True))
+    ends = TrailEvent.cert.endswith(":" + value, autoescape=True)
+    # Looked for in the index of certificates alone, which is small: the trail itself would be read from end to end.
+    return and_(TrailEvent.cert != "", TrailEvent.cert.in_(select(TrailEvent.cert).where(TrailEvent.cert != "", ends).distinct()))
 
 
 def _log(value: str) -> ColumnElement[bool]:
     log, _, epoch = value.partition("/")
+    # An expression, so that the planner walks the newest events by time instead of sorting the whole log.
+    named = TrailEvent.log.concat("") == log
     if not epoch:
-        return TrailEvent.log == log
-    return (
-        and_(TrailEvent.log == log, TrailEvent.epoch == int(epoch)) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else false()
-    )
+        return named
+    return and_(named, TrailEvent.epoch == int(epoch)) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else false()
 
 
 def _moment(value: str) -> dt.datetime:

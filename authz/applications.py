@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
-import ipaddress
 import json
 import re
 import secrets
@@ -16,33 +15,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from audit.event import Event, Kind
 from audit.permit import Action, Actor, ActorKind, Permit
 from audit.record import Transaction
 from authz.caller import Assurance, Caller
+from authz.evaluate import comparable
 from authz.login import refuse_certificate
 from authz.sessions import require_fresh
 from authz.tables import ApiKey, ApplicationRow, AssetRow, GrantRow, Resource, changed
 from authz.world import World
 from certs.names import Kind as Subject
+from certs.names import host_name
+from core.database import statement
 from core.errors import Conflict, Malformed, NotFound, Unauthenticated
 
 PREFIX = "yk_"
 
-#: Most properties that an application may assert, and longest value of one.
+#: Most properties that an application may assert.
 MAX_ASSERTS = 16
-MAX_VALUE = 255
 #: Most actions, and most resource types, of one application, and most names of one asset: each stands in an event.
 MAX_NAMES = 200
+
+_KEY_IN_USE = statement(
+    select(ApiKey.application, ApiKey.secret).where(ApiKey.id == bindparam("id"), ApiKey.withdrawn_at.is_(None)),
+)
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _ASSET = re.compile(r"(?:server|device):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
-_HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +151,7 @@ def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
             "the application has not registered the action `{action}` or the type `{type}`", action=draft.action, type=draft.type
         )
     conditions = dict(draft.conditions or {})
-    if not all(map(_is_value, conditions.values())) or not set(conditions) <= _known(row):
+    if not all(map(comparable, conditions.values())) or not set(conditions) <= _known(row):
         raise Malformed(
             "a condition names a property that the application has not registered, or a value that is no text, number or boolean"
         )
@@ -199,7 +203,7 @@ def put_resource(tx: Transaction, application: str, resource: Mapping[str, Any],
     """Tell of a resource (`type`, `id`, `unit`, `properties`): what is told here, callers may not overrule."""
     permit.must_cover(Action.GRANT_CHANGE, f"app:{application}")
     _get(tx, application)
-    if len(resource.get("properties", {})) > MAX_ASSERTS or not all(map(_is_value, resource.get("properties", {}).values())):
+    if len(resource.get("properties", {})) > MAX_ASSERTS or not all(map(comparable, resource.get("properties", {}).values())):
         raise Malformed("properties must be texts, numbers or booleans, at most {limit} of them", limit=MAX_ASSERTS)
     key = {"application": application, "type": resource["type"], "id": resource["id"]}
     properties = json.dumps(resource.get("properties", {}), sort_keys=True)
@@ -229,19 +233,19 @@ def register_asset(tx: Transaction, ref: str, facts: Mapping[str, Any], *, permi
     tx.record(Event.under(permit, Kind.ASSET_REGISTERED, ref, scope=row.unit, details={"names": names}))
 
 
-def set_asset_active(tx: Transaction, ref: str, *, active: bool, permit: Permit) -> None:
-    """Withdraw an asset, or take it up again: no certificate is issued for a withdrawn one.
+def withdraw_asset(tx: Transaction, ref: str, *, permit: Permit) -> None:
+    """Let a server or device have no further certificate, and its names be registered elsewhere; what it has stays until revoked.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none in use.
     """
     permit.must_cover(Action.ASSET_REGISTER, ref)
-    row = tx.db.get(AssetRow, ref)
-    if row is None:
-        raise NotFound("`{ref}` is not registered", ref=ref)
-    row.active = active
+    row = tx.db.get(AssetRow, ref) if _ASSET.fullmatch(ref) else None
+    if row is None or not row.active:
+        raise NotFound("`{ref}` is no server or device in use; reload the page", ref=ref)
+    row.active = False
     changed(tx.db)
-    tx.record(Event.under(permit, Kind.ASSET_CHANGED, ref, scope=row.unit, details={"active": active}))
+    tx.record(Event.under(permit, Kind.ASSET_CHANGED, ref, scope=row.unit, details={"active": False}))
 
 
 def by_key(world: World, key: str, source: str = "", request_id: str = "") -> Caller:
@@ -249,14 +253,14 @@ def by_key(world: World, key: str, source: str = "", request_id: str = "") -> Ca
 
     Raises:
         Unauthenticated: the key is not in use.
-        Unavailable: the directory is stale.
+        Unavailable: the directory is stale, or the database cannot be read.
     """
     identity, _, secret = key.removeprefix(PREFIX).partition("_")
-    with world.database.reading() as db:
-        row = db.scalar(select(ApiKey).where(ApiKey.id == identity)) if _KEY_ID.fullmatch(identity) else None
-    hashed = world.keys.api(secret)
-    good = hmac.compare_digest(hashed, row.secret if row else bytes(32)) and row is not None and row.withdrawn_at is None
-    application = require_fresh(world).applications.get(row.application) if row else None
+    with world.database.looking() as cursor:
+        row = cursor.execute(_KEY_IN_USE, {"id": identity}).fetchone() if _KEY_ID.fullmatch(identity) else None
+    owner, kept = row or ("", bytes(32))
+    good = hmac.compare_digest(world.keys.api(secret), kept) and row is not None
+    application = require_fresh(world).applications.get(owner)
     if not good or application is None or not application.active:
         raise Unauthenticated("the API key is not in use; make a new one", reason="unknown-key")
     actor = Actor(ActorKind.APPLICATION, application.id, "api-key")
@@ -284,7 +288,7 @@ def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str 
 def _names_must_be_free(tx: Transaction, names: Sequence[str]) -> None:
     """One name, one asset: nobody gets a certificate for another unit's host by registering it once more."""
     for name in names:
-        if tx.db.scalar(select(AssetRow.ref).where(AssetRow.names.contains(json.dumps(name))).limit(1)) is not None:
+        if tx.db.scalar(select(AssetRow.ref).where(AssetRow.active, AssetRow.names.contains(json.dumps(name))).limit(1)) is not None:
             raise Conflict("the name `{name}` belongs to another asset; withdraw it there first", name=name)
 
 
@@ -299,12 +303,9 @@ def _known(row: ApplicationRow) -> set[str]:
     return set(json.loads(row.asserts))
 
 
-def _is_value(value: object) -> bool:
-    return type(value) is bool or (type(value) is int and abs(value) < 1 << 53) or (type(value) is str and len(value) <= MAX_VALUE)
-
-
-def _is_host(name: str) -> bool:
+def _is_host(name: object) -> bool:
+    """Whether a certificate can say this host name or address; in one spelling only, since names are compared as text."""
     try:
-        return str(ipaddress.ip_address(name)) == name and "%" not in name
-    except ValueError:
-        return type(name) is str and _HOST.fullmatch(name) is not None
+        return type(name) is str and "%" not in name and str(host_name(name).value) == name
+    except Malformed:
+        return False

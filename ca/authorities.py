@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from cryptography import x509
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from structlog import get_logger
 
+from audit.event import Event, Kind
+from audit.permit import Permit
+from audit.record import recording
+from audit.trail import Trail
 from ca.keys import Signer, Signers
 from ca.tables import Authority
 from certs.suites import SUITES, Suite
 from core.errors import Error, NotFound, Unavailable
+
+_log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,14 @@ def ready(session: Session, signers: Signers) -> tuple[dict[str, str], frozenset
             continue
         found = dict.fromkeys(row.profiles.split(), row.id) | found
     return found, frozenset(troubles)
+
+
+def stop(trail: Trail, id: str, reason: str, *, permit: Permit) -> None:  # noqa: A002 - the standard's word
+    """Let an authority whose key misbehaved sign nothing more; readiness tells it, the process goes on."""
+    _log.critical("authority stopped", authority=id, reason=reason)
+    with recording(trail) as tx:
+        tx.db.get_one(Authority, id, with_for_update=True).stopped = reason
+        tx.record(Event.under(permit, Kind.CERT_MISSIGNED, f"ca:{id}", outcome="error", details={"problem": reason}))
 
 
 def problems(session: Session) -> list[str]:

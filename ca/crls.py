@@ -24,7 +24,7 @@ from ca.authorities import Issuer
 from ca.intents import Leases
 from ca.keys import Missigned
 from ca.states import LISTS, ListState, ListStep, Standing, after
-from ca.tables import Authority, Intent, Revocation, RevocationList
+from ca.tables import Intent, Revocation, RevocationList
 from ca.works import Works, status_urls
 from certs import crl
 from core.errors import Unavailable
@@ -100,10 +100,7 @@ def publish(works: Works, authority: str, *, permit: Permit) -> bool:
     try:
         der = _sign(planned)
     except Missigned as error:
-        _log.critical("authority stopped", authority=authority, reason=str(error))
-        with recording(works.trail) as tx:
-            tx.db.get_one(Authority, authority, with_for_update=True).stopped = str(error)
-            tx.record(Event.under(permit, Kind.CERT_MISSIGNED, f"ca:{authority}", outcome="error", details={"problem": str(error)}))
+        authorities.stop(works.trail, authority, str(error), permit=permit)
         return False
     except Exception as error:  # noqa: BLE001 - a signer's trouble is not the other authorities'; what was announced is swept
         _log.error("signer failed", authority=authority, reason=repr(error))

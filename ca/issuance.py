@@ -60,7 +60,7 @@ def issue(works: Works, orders: Sequence[Order], *, root: Issuer | None = None) 
                 signed.append((made, number, sign(made)))
             except Missigned as error:
                 stopped.add(made.issuer.id)
-                stop(works, made.issuer, str(error), made.order)
+                authorities.stop(works.trail, made.issuer.id, str(error), permit=made.order.permit)
             except Exception as error:  # noqa: BLE001 - one signer's trouble is not the others'; the intent is swept
                 _log.error("signer failed", authority=made.issuer.id, serial=f"{made.serial:x}", reason=repr(error))
                 stopped.add(made.issuer.id)
@@ -87,14 +87,6 @@ def sign(made: Rehearsed) -> x509.Certificate:
     if certificate.tbs_certificate_bytes != made.tbs or certificate.serial_number != made.serial:
         raise Missigned(f"signed bytes of {made.issuer.id}/{serial} are not the rehearsed bytes")
     return certificate
-
-
-def stop(works: Works, issuer: Issuer, reason: str, order: Order) -> None:
-    """Let an authority whose key misbehaved sign nothing more; readiness tells it, the process goes on."""
-    _log.critical("authority stopped", authority=issuer.id, reason=reason)
-    with recording(works.trail) as tx:
-        tx.db.get_one(Authority, issuer.id, with_for_update=True).stopped = reason
-        tx.record(Event.under(order.permit, Kind.CERT_MISSIGNED, f"ca:{issuer.id}", outcome="error", details={"problem": reason}))
 
 
 def fail(works: Works, order: Order, reason: str, problems: Sequence[str]) -> None:

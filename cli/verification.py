@@ -1,4 +1,4 @@
-"""`yumen audit verify`: a service by its address, or a bundle, proof, checkpoint or database in a file. Nothing is believed unproved.
+"""`yumen audit verify`: a service by its address, or a bundle, checkpoint or database in a file. Nothing is believed unproved.
 
 Of a service, in this order: its head must be signed by the trusted key; it must extend the saved head; every hash tile
 and every entry must lead to it. The keys come from outside: never from the service that is being checked.

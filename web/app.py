@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from core.seal import Vault
     from ops.node import Node
 
-#: What a page may load: everything from here, nothing from elsewhere, no inline code, in nobody's frame.
-_CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+#: What is no page loads nothing and stands in nobody's frame; pages have their own policy (`web.pages.frame`).
+_CONTENT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class _Number(IntegerConverter):

@@ -9,7 +9,7 @@ from audit.trail import Trail
 from authz import authzen, search
 from authz.caller import Caller
 from authz.world import World
-from core.errors import Denied, Malformed, TooLarge
+from core.errors import Denied, Malformed
 from web import callers, strict
 from web.answers import Answer, json
 from web.credentials import is_json
@@ -35,13 +35,9 @@ def _asking(oracle: Oracle) -> Callable[[Visit, tuple[str, ...]], Answer]:
 
 
 def _question(visit: Visit) -> Any:
-    environ, limit = visit.environ, visit.node.settings.web.max_body_bytes
-    if not is_json(environ.get("CONTENT_TYPE", "")):
+    if not is_json(visit.environ.get("CONTENT_TYPE", "")):
         raise Malformed("send the question as `Content-Type: application/json`", reason="content-type")
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > limit:
-        raise TooLarge("the body is larger than {limit} bytes; send less", limit=limit)
-    return strict.parse(environ["wsgi.input"].read(length))
+    return strict.parse(visit.body(visit.node.settings.web.max_body_bytes))
 
 
 def _discovery(visit: Visit, _parts: tuple[str, ...]) -> Answer:

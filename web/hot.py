@@ -9,7 +9,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
-from core.errors import NotFound, TooLarge
+from core.errors import NotFound
 from web.answers import Answer
 from web.declare import Described, Opening
 from web.front import Raw
@@ -34,7 +34,7 @@ def _ocsp_get(visit: Visit, parts: tuple[str, ...]) -> Answer:
 
 def _ocsp_post(visit: Visit, parts: tuple[str, ...]) -> Answer:
     """RFC 6960 appendix A.1: the request as the body."""
-    return _ocsp(visit, parts[0], _body(visit, MAX_OCSP_BYTES))
+    return _ocsp(visit, parts[0], visit.body(MAX_OCSP_BYTES))
 
 
 def _ocsp(visit: Visit, authority: str, der: bytes) -> Answer:
@@ -66,15 +66,6 @@ def _file(data: bytes | None, media: str, max_age_seconds: int) -> Answer:
     if not data:
         raise NotFound("there is no such authority or list here")
     return Answer(200, [("Content-Type", media), ("Cache-Control", f"max-age={max_age_seconds}, public")], data)
-
-
-def _body(visit: Visit, at_most: int) -> bytes:
-    environ = visit.environ
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > at_most:
-        raise TooLarge("the body is larger than {limit} bytes; send less", limit=at_most)
-    data: bytes = environ["wsgi.input"].read(length)
-    return data
 
 
 def _raw(methods: str, rule: str, answer: Callable[[Visit, tuple[str, ...]], Answer], **facts: Any) -> Raw:

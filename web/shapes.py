@@ -259,7 +259,7 @@ class RecoveryCodes:
 class ApplicationBody:
     """An application to register: what it asks about, who answers for it."""
 
-    id: Annotated[str, Text(at_most=64, pattern="[a-z][a-z0-9-]{0,63}")]
+    id: Annotated[str, Text(at_most=40, pattern="[a-z][a-z0-9-]*")]
     name: Line
     unit: Line
     owner: Line
@@ -322,9 +322,9 @@ class GrantAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetBody:
-    """A server, device or application that may have certificates, with its approved names."""
+    """A server or device that may have certificates, with its approved names; applications are registered as such."""
 
-    ref: Annotated[str, Text(at_most=128, pattern="(server|device|application):[a-z0-9][a-z0-9.-]*")]
+    ref: Annotated[str, Text(at_most=128, pattern="(server|device):[a-z0-9][a-z0-9._-]*")]
     name: Line
     owner: Line
     unit: Line

@@ -17,7 +17,7 @@ from audit.permit import Action, Permit
 from authz import decide
 from authz.caller import Caller
 from authz.decide import Target
-from core.errors import Denied, Error, Unauthenticated, Unavailable
+from core.errors import Denied, Error, TooLarge, Unauthenticated, Unavailable
 from web import problems
 from web.answers import Answer
 from web.credentials import Presented
@@ -81,6 +81,18 @@ class Visit:
         """
         with self.recorded_there(Denied):
             return decide.require(self.node.world, self.node.trail, self.caller, action, target)
+
+    def body(self, at_most: int) -> bytes:
+        """The body of a raw route's request.
+
+        Raises:
+            TooLarge: it has more than `at_most` bytes.
+        """
+        length = int(self.environ.get("CONTENT_LENGTH") or 0)
+        if length > at_most:
+            raise TooLarge("the body is larger than {limit} bytes; send less", limit=at_most)
+        data: bytes = self.environ["wsgi.input"].read(length)
+        return data
 
     @contextmanager
     def recorded_there(self, *kinds: type[Error]) -> Iterator[None]:

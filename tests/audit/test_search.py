@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,3 +116,30 @@ def test_more_terms_than_a_statement_can_hold_are_refused() -> None:
     with pytest.raises(Malformed):
         parse_query("actor:oa " * (MAX_TERMS + 1))
     assert parse_query("actor:oa " * MAX_TERMS).conditions
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("", "ix_trail_event_t"),
+        ("log:ca", "ix_trail_event_t"),
+        ("log:access/1 -code:AZ9*", "ix_trail_event_t"),
+        ("actor:person:p_1", "ix_trail_event_actor"),
+        ("obj:request:42", "ix_trail_event_object"),
+        ("code:CA1004", "ix_trail_event_code"),
+        ("req:r-1", "ix_trail_event_request_id"),
+        ("cert:1f3a", "ix_trail_event_cert"),
+        (f"cert:{'ab' * 32}:1f3a", "ix_trail_event_cert"),
+    ],
+)
+def test_the_lists_of_everyday_walk_an_index_and_sort_no_log(searched: Home, text: str, index: str) -> None:
+    asked: list[str] = []
+    with searched.database.reading() as session:
+        driver = session.connection().connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_trace_callback(asked.append)
+        find(session, parse_query(text, searched.trail.privacy))
+        driver.set_trace_callback(None)
+        plan = " | ".join(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {asked[0]}"))
+    assert index in plan
+    assert "PRIMARY KEY" not in plan

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyotp
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.web.conftest import AUDITOR, FAR_REGISTRAR, OTHER_STAFF, OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Service
+from tests.web.conftest import AUDITOR, FAR_REGISTRAR, OTHER_STAFF, OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Service, csr_pem
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +115,20 @@ def test_an_asset_is_registered_by_a_registrar_of_its_unit(service: Service) -> 
     assert service.person(REGISTRAR).post("/api/v1/assets", json=body | {"names": ["*.example"]}).json()["code"] == "malformed"
     assert service.person(REGISTRAR).post("/api/v1/assets", json=body).status_code == 201
     assert service.person(REGISTRAR).post("/api/v1/assets", json=body).json()["code"] == "conflict"
+
+
+def test_a_withdrawn_asset_gets_no_certificate_and_frees_its_names(service: Service) -> None:
+    body = {"ref": "server:old", "name": "旧网站", "owner": OTHER_STAFF, "unit": unit_of(service, STAFF), "names": ["site.qinghe.example"]}
+    registrar = service.person(REGISTRAR)
+    assert registrar.post("/api/v1/assets", json=body).status_code == 201
+    assert registrar.post("/api/v1/assets", json=body | {"ref": "server:new"}).json()["code"] == "conflict"
+    assert service.person(FAR_REGISTRAR).delete("/api/v1/assets/server:old").status_code == 403
+    assert registrar.delete("/api/v1/assets/server:old").status_code == 200
+    assert registrar.delete("/api/v1/assets/server:old").json()["code"] == "not-found"
+    assert registrar.delete("/api/v1/assets/application:oa").status_code in {403, 404}
+    asked = {"profile": "server", "csr": csr_pem(ec.generate_private_key(ec.SECP256R1())), "for": "server:old"}
+    assert service.person(OTHER_STAFF).post("/api/v1/requests", json=asked).json()["code"] == "conflict"
+    assert registrar.post("/api/v1/assets", json=body | {"ref": "server:new"}).status_code == 201
 
 
 def test_a_blocked_person_is_refused_at_the_next_request(service: Service) -> None:

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from audit.permit import Action
 from authz import explain, verify
 from authz.decide import Decision, Target
-from core.errors import Denied, Malformed, NotFound
+from core.errors import Denied, Malformed
 from web import door
 from web.shapes import Able, AbleList, CertificateShown, Explained, Verified, WhoCanBody
 
@@ -42,9 +42,7 @@ def explain_decision() -> Response:
     asked = door.query("person", "action", "unit", "owner")
     door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
     snapshot = door.node().world.current()
-    person = snapshot.directory.find(asked.get("person", ""))
-    if person is None:
-        raise NotFound("there is no person `{person}` in the directory", person=asked.get("person", ""))
+    person = snapshot.directory.get(asked.get("person", ""))
     target = Target("*", asked.get("unit", ""), asked.get("owner", ""))
     return door.answer(_explained(explain.explain(snapshot, person, _action(asked.get("action", "")), target)))
 

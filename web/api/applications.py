@@ -11,7 +11,6 @@ from authz import applications
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
-from authz.people import Person
 from authz.snapshot import Application
 from core.errors import Malformed, NotFound
 from web import door
@@ -45,7 +44,7 @@ def listing() -> Response:
 def register() -> Response:
     """Register an application, and as an asset of its own."""
     wanted = door.body(ApplicationBody)
-    owner = _person(wanted.owner)
+    owner = door.node().world.current().directory.get(wanted.owner)
     permit = door.permit(Action.APPLICATION_REGISTER, Target(f"app:{wanted.id}", wanted.unit, owner.id))
     facts = Registration(
         id=wanted.id,
@@ -114,12 +113,28 @@ def withdraw_grant(application: str, grant: str) -> Response:
 def register_asset() -> Response:
     """Register an asset with its owner, unit and approved names."""
     wanted = door.body(AssetBody)
-    owner = _person(wanted.owner)
+    owner = door.node().world.current().directory.get(wanted.owner)
     permit = door.permit(Action.ASSET_REGISTER, Target(wanted.ref, wanted.unit, owner.id))
     facts = {"name": wanted.name, "owner": owner.uuid, "unit": wanted.unit, "names": wanted.names}
     with door.changing() as tx:
         applications.register_asset(tx, wanted.ref, facts, permit=permit)
     return done(tx, 201)
+
+
+@routes.delete("/assets/<ref>")
+@door.open_to(door.PERSON)
+@door.described(summary="Withdraw a server or device: it gets no further certificate", answer=Done, errors=("not-found",))
+def withdraw_asset(ref: str) -> Response:
+    """Let an asset have no further certificate, and its names be registered elsewhere."""
+    snapshot = door.node().world.current()
+    known = snapshot.assets.get(ref)
+    if known is None:
+        raise NotFound("`{ref}` is no server or device in use; reload the page", ref=ref)
+    owner = snapshot.directory.people.get(known.owner)
+    permit = door.permit(Action.ASSET_REGISTER, Target(ref, known.unit, owner.id if owner else ""))
+    with door.changing() as tx:
+        applications.withdraw_asset(tx, ref, permit=permit)
+    return done(tx)
 
 
 def _permit(application: str, action: Action) -> Permit:
@@ -129,13 +144,6 @@ def _permit(application: str, action: Action) -> Permit:
         raise NotFound("there is no application `{application}`", application=application)
     owner = snapshot.directory.people.get(known.owner)
     return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
-
-
-def _person(name: str) -> Person:
-    found = door.node().world.current().directory.find(name)
-    if found is None:
-        raise NotFound("there is no person `{person}` in the directory", person=name)
-    return found
 
 
 def _draft(wanted: GrantBody) -> Draft:

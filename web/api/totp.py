@@ -9,7 +9,7 @@ from authz import enrol, totp
 from authz.decide import Target
 from authz.login import Attempt
 from authz.totp import Offer
-from core.errors import Malformed, NotFound
+from core.errors import Malformed
 from web import door
 from web.api.requests import moment
 from web.shapes import CodeFor, CodeIssued, EnrolBegun, EnrolBody, EnrolFinish, RecoveryCodes
@@ -29,9 +29,7 @@ routes = Blueprint("api_totp", __name__, url_prefix="/api/v1/totp")
 def hand_out() -> Response:
     """A code to be given to the person face to face; earlier ones end."""
     name, node = door.body(CodeFor).person, door.node()
-    person = node.world.current().directory.find(name)
-    if person is None:
-        raise NotFound("there is no person `{person}` in the directory", person=name)
+    person = node.world.current().directory.get(name)
     permit = door.permit(Action.TOTP_CODE_ISSUE, Target(f"person:{person.id}", person.unit, person.id))
     lifetime = node.settings.authz.enrolment_code_lifetime
     with door.changing() as tx:

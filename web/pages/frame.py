@@ -113,15 +113,12 @@ def _same_page(wanted: str) -> str:
 
 
 def fence(response: Response) -> Response:
-    """Header fields that keep a page to itself: nothing from elsewhere, no frames, no copies in caches."""
+    """Header fields that keep a page to itself, beside those that every answer has: nothing from elsewhere, no frames."""
     if response.mimetype != "text/html":
         return response
     response.headers["Content-Security-Policy"] = POLICY
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
