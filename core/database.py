@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -176,6 +177,11 @@ class Database:
     def in_write(self) -> bool:
         """Whether this thread holds the write transaction: waiting for the flusher then would never end."""
         return getattr(self._thread, "writing", False)
+
+
+def insertion(session: Session) -> Any:
+    """The `insert` that knows `on_conflict_…`, in the words of this session's database."""
+    return import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}").insert
 
 
 def statement(query: SelectBase) -> str:

@@ -68,9 +68,10 @@ class Cluster:
         with self.connect(database) as connection:
             connection.execute(statement)
 
-    def new_database(self) -> str:
+    def new_database(self, template: str = TEMPLATE) -> str:
+        """A copy of `template`, to which nobody may be connected."""
         name = f"t{secrets.token_hex(6)}"
-        self.admin(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}", "postgres")
+        self.admin(f"CREATE DATABASE {name} TEMPLATE {template}", "postgres")
         self.admin(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", "postgres")  # a copy has not the rights of the database itself
         self.admin(f"GRANT CONNECT ON DATABASE {name} TO yumen_web, yumen_worker, audit_reader", "postgres")
         return name
