@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from dataclasses import dataclass, field
 
-from core.errors import NotFound
 from core.seal import Vault
 
 
@@ -33,12 +31,4 @@ class Keys:
 
 def open_keys(vault: Vault) -> Keys:
     """The keys from `vault`; those that are missing are made first, which only the process that makes a home may do."""
-    return Keys(*(_get(vault, purpose) for purpose in ("session", "api-key", "otp")))
-
-
-def _get(vault: Vault, purpose: str) -> bytes:
-    try:
-        return vault.get(purpose)
-    except NotFound:
-        vault.put(purpose, secrets.token_bytes(32))
-        return vault.get(purpose)
+    return Keys(*(vault.secret(purpose) for purpose in ("session", "api-key", "otp")))

@@ -136,7 +136,7 @@ def parse(data: bytes) -> list[Entry]:
     except UnicodeDecodeError as error:
         raise Malformed("the directory file is not UTF-8 at byte {offset}", offset=error.start) from error
     entries: list[Entry] = []
-    record: list[tuple[int, str]] = []
+    record: list[tuple[int, list[str]]] = []
     in_comment = False
     for number, raw in enumerate([*lines, ""], 1):
         line = raw.removesuffix("\r")
@@ -145,13 +145,13 @@ def parse(data: bytes) -> list[Entry]:
                 continue
             if not record:
                 raise Malformed("line {line} of the directory file continues nothing", line=number)
-            record[-1] = (record[-1][0], record[-1][1] + line[1:])
+            record[-1][1].append(line[1:])
             continue
         in_comment = line.startswith("#")
         if line and not in_comment:
-            record.append((number, line))
+            record.append((number, [line]))
         elif not line and record:
-            entries += _record(record)
+            entries += _record([(at, "".join(pieces)) for at, pieces in record])
             record = []
     return entries
 

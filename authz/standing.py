@@ -6,9 +6,6 @@ None of the functions records an event: the act that calls them does.
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from audit.event import Event, Kind
 from audit.permit import Action, Permit
 from audit.record import Transaction
@@ -42,12 +39,6 @@ def release(tx: Transaction, issuer: str, serial: int) -> None:
     if row is None or row.state != "suspended":
         raise Conflict("certificate `{serial}` is not suspended; reload the page", serial=f"{serial:x}")
     _set(tx, issuer, serial, "released", "")
-
-
-def good(session: Session, issuer: str, serial: int) -> str | None:
-    """None when nothing speaks against the certificate, else `revoked` or `suspended`. Reads the database, not a snapshot."""
-    state = session.scalar(select(Standing.state).where(Standing.issuer == issuer, Standing.serial == f"{serial:x}"))
-    return state if state in {"revoked", "suspended"} else None
 
 
 def block(tx: Transaction, person: str, pseudonym: str, reason: str, *, permit: Permit) -> None:

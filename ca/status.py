@@ -59,7 +59,6 @@ class _Kept(NamedTuple):
     der: bytes
     #: Nobody gets it after this moment.
     until: dt.datetime
-    next_update: dt.datetime
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ class _Desk:
     """What is needed to answer for one authority. Replaced as a whole when its responder's certificate changes."""
 
     authority: str
-    spki_sha256: str
     certificate: x509.Certificate
     der: bytes
     responder_der: bytes
@@ -216,7 +214,6 @@ class Responder:
         own = x509.load_der_x509_certificate(responder) if responder else None
         return _Desk(
             authority=row.id,
-            spki_sha256=row.spki_sha256,
             certificate=certificate,
             der=row.cert,
             responder_der=responder,
@@ -243,7 +240,7 @@ class Responder:
         next_update = min(now + self._settings.ocsp_lifetime, desk.not_after)
         tbs = desk.template.tbs(request.cert_id, status, now, next_update, request.nonce)
         der = desk.template.assemble(tbs, desk.signer.sign(tbs))
-        kept = _Kept(der, now + (next_update - now) / 2, next_update)
+        kept = _Kept(der, now + (next_update - now) / 2)
         with self._lock:
             self._signed[desk.authority, int(now.timestamp()) // 60] += 1
             current = self._seen.desks.get(desk.authority) is desk and revision >= self._seen.revision

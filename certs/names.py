@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
@@ -162,14 +161,6 @@ def host_name(host: str) -> x509.DNSName | x509.IPAddress:
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
         raise Malformed("host `{host}` is neither an address nor a DNS name; write it in lower-case ASCII (IDNA)", host=host)
     return x509.DNSName(host)
-
-
-def hosts(names: Iterable[str]) -> tuple[str, ...]:
-    """`names` without repetition, in order, each checked as `host_name` does."""
-    checked = dict.fromkeys(names)
-    for name in checked:
-        host_name(name)
-    return tuple(checked)
 
 
 def _text(value: str) -> str:

@@ -22,7 +22,7 @@ _MAGIC = b"yumen-sealed-1\n"
 
 
 class Vault:
-    """The sealed files of one owner (`web` or `worker`): `put`, `get`, `names`. Values are opaque bytes."""
+    """The sealed files of one owner (`web` or `worker`): `put`, `get`, `secret`, `names`. Values are opaque bytes."""
 
     def __init__(self, folder: Path, secret: Path) -> None:
         """Open the vault in `folder` (made when missing) with the unsealing secret in the file `secret`.
@@ -70,6 +70,14 @@ class Vault:
             raise Unavailable(
                 "the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file", purpose=purpose
             ) from error
+
+    def secret(self, purpose: str) -> bytes:
+        """The 32 random bytes of `purpose`, made and sealed at first use; raises as `get` and `put`."""
+        try:
+            return self.get(purpose)
+        except NotFound:
+            self.put(purpose, secrets.token_bytes(32))
+            return self.get(purpose)
 
     def names(self) -> list[str]:
         """The purposes that are sealed here, sorted."""

@@ -23,7 +23,7 @@ from core.settings import Settings
 from ops import homes, postgres
 from ops.claims import writer_name
 from ops.first import SealedKey, first_certificate
-from ops.node import Node, open_database, open_node, privacy_key, responder_signers, writes_as
+from ops.node import Node, open_database, open_node, responder_signers, writes_as
 from ops.renewal import PORTAL, renew_listener
 
 Say = Callable[[str], None]
@@ -56,9 +56,8 @@ def make_home(settings: Settings, *, tell: Say, admin_url: str = "") -> None:
     try:
         tell("keys of the logs")
         name, claim = writer_name(settings.home, "operator")
-        trail = open_trail(
-            database, system, Writer.fresh(writes_as(name, settings)), privacy_key(homes.web_vault(settings)), settings.audit
-        )
+        writer = Writer.fresh(writes_as(name, settings))
+        trail = open_trail(database, system, writer, homes.web_vault(settings).secret("privacy"), settings.audit)
         try:
             create_log_keys(trail, homes.worker_vault(settings), homes.notes_folder(settings.home))
         finally:

@@ -6,7 +6,6 @@ parts lean on each other, and `close` ends them in the opposite order.
 
 from __future__ import annotations
 
-import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -122,7 +121,7 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     database = open_database(settings)
     stack.callback(database.engine.dispose)
     _must_keep_its_mode(database, settings)
-    trail = open_trail(database, clock, Writer.fresh(writes_as(name, settings)), privacy_key(vault), settings.audit)
+    trail = open_trail(database, clock, Writer.fresh(writes_as(name, settings)), vault.secret("privacy"), settings.audit)
     stack.callback(trail.close)
     world = World(
         trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database)
@@ -204,15 +203,6 @@ class Anchors:
             trust = Trust(roots=tuple(one for root, one in loaded if root), intermediates=tuple(one for root, one in loaded if not root))
         self._kept = (now, rows, trust)
         return trust
-
-
-def privacy_key(vault: Vault) -> bytes:
-    """The key of pseudonyms and commitments, made at first use."""
-    try:
-        return vault.get("privacy")
-    except NotFound:
-        vault.put("privacy", secrets.token_bytes(32))
-        return vault.get("privacy")
 
 
 def responder_signers(node: Node) -> SealedSigners:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from web.declare import Opening, open_to
 from web.metrics import Metrics
 
 if TYPE_CHECKING:
-    from core.seal import Vault
     from ops.node import Node
 
 #: What is no page loads nothing and stands in nobody's frame; pages have their own policy (`web.pages.frame`).
@@ -35,7 +33,7 @@ def create_app(node: Node) -> Flask:
     """The application that answers for `node`."""
     app = Flask("web", static_folder="static", template_folder="templates")
     app.config.update(
-        SECRET_KEY=_form_key(node.web_vault),
+        SECRET_KEY=node.web_vault.secret("form"),  # signs what forms carry
         MAX_CONTENT_LENGTH=node.settings.web.max_body_bytes,
         SESSION_COOKIE_NAME="__Host-yumen-form",
         SESSION_COOKIE_SECURE=True,
@@ -107,10 +105,3 @@ def _known(error: HTTPException) -> Error:
         allow = ", ".join(sorted(error.valid_methods or ()))
         return Malformed("this address does not take {method}", method=request.method, reason="method", allow=allow)
     return Malformed("the request cannot be understood; reload the page and send it again")
-
-
-def _form_key(vault: Vault) -> bytes:
-    """The key that signs what forms carry; made once in the life of a home."""
-    if "form" not in vault.names():
-        vault.put("form", secrets.token_bytes(32))
-    return vault.get("form")

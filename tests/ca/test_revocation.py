@@ -6,7 +6,7 @@ import pytest
 
 from audit.permit import Action
 from audit.record import recording
-from authz import standing
+from authz.tables import Standing as StandingRow
 from ca import certificates, revocation
 from ca.certificates import Filter
 from ca.states import Standing
@@ -26,7 +26,8 @@ def now(town: Town, certificate: Certificate) -> tuple[Standing, str | None]:
     """What the row and what logins see."""
     spki = town.row(Authority, certificate.authority).spki_sha256
     with town.trail.database.reading() as session:
-        seen = standing.good(session, spki, int(certificate.serial, 16))
+        kept = session.get(StandingRow, (spki, certificate.serial))
+    seen = kept.state if kept is not None and kept.state != "released" else None
     return town.row(Certificate, certificate.intent_id).standing, seen
 
 

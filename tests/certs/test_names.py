@@ -152,12 +152,6 @@ def test_other_hosts_are_refused(bad):
         host_name(bad)
 
 
-def test_hosts_are_listed_once():
-    assert names.hosts(["b.cn", "a.cn", "b.cn"]) == ("b.cn", "a.cn")
-    with pytest.raises(Malformed):
-        names.hosts(["ok.cn", "not ok"])
-
-
 def test_domain_of_a_mail_address_is_written_in_lower_case():
     assert replace(PERSON, mail="Zhang.San@GS.Example.CN").alternative_names().get_values_for_type(x509.RFC822Name) == [
         "Zhang.San@gs.example.cn"

@@ -80,6 +80,13 @@ def test_sealed_key_is_never_overwritten(vault: Vault) -> None:
     assert vault.get("ca/staff") == b"the key"
 
 
+def test_a_secret_is_made_once(vault: Vault) -> None:
+    made = vault.secret("made-at-first-use")
+    assert len(made) == 32
+    assert vault.secret("made-at-first-use") == made == vault.get("made-at-first-use")
+    assert vault.secret("another") != made
+
+
 def test_missing_key_is_not_found(vault: Vault) -> None:
     with pytest.raises(NotFound, match="ca/none"):
         vault.get("ca/none")

@@ -68,7 +68,6 @@ PROFILE: Mapping[str, Any] = {
 AUTHENTICATION: Mapping[str, Any] = {
     "cert": _l("client certificate"),
     "password+totp": _l("password and one-time code"),
-    "password+recovery": _l("password and recovery code"),
     "api-key": _l("API key"),
     "local": _l("inside Yumen"),
     "none": _l("not at all"),
