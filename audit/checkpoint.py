@@ -84,11 +84,11 @@ def verifier_keys(notes: Path) -> dict[str, VerifierKey]:
 class Publisher:
     """Signs and publishes heads. One process at a time: whoever holds the leader's lock."""
 
-    def __init__(self, trail: Trail, keys: Mapping[str, LogKey], notes: Path, trust: Mapping[str, bytes] | None = None) -> None:
-        """`trust` gives, by log, a note to go on from where the file is lost: an officer's explicit word.
+    def __init__(self, trail: Trail, keys: Mapping[str, LogKey], notes: Path) -> None:
+        """Go on from the last notes in the folder `notes`. Where one is lost, an officer puts a note that he trusts in its place.
 
         Raises:
-            Unavailable: the last note of a log is missing and `trust` does not give it.
+            Unavailable: the last note of a log is missing.
             Tampered: a note is not signed by the log's own key.
         """
         self._trail, self._keys, self._notes = trail, keys, notes
@@ -96,12 +96,9 @@ class Publisher:
         for log in keys:
             path = notes / f"{log}.note"
             if not path.exists():
-                if not trust or log not in trust:
-                    raise Unavailable(
-                        "the last note of the log `{log}` is missing at `{path}`; restore it, or give a trusted note", log=log, path=path
-                    )
-                self._open(log, trust[log])
-                write_durably(path, trust[log])
+                raise Unavailable(
+                    "the last note of the log `{log}` is missing; put it, or one that an officer trusts, at `{path}`", log=log, path=path
+                )
             self._last[log] = self._open(log, path.read_bytes())
 
     def verifier_key(self, log: str) -> str:

@@ -148,12 +148,14 @@ def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
     row = _get(tx, draft.application)
     if draft.action not in json.loads(row.actions) or draft.type not in json.loads(row.types):
         raise Malformed(
-            "the application has not registered the action `{action}` or the type `{type}`", action=draft.action, type=draft.type
+            "the application has not registered the action `{action}` or the type `{type}`; choose among those that it has",
+            action=draft.action,
+            type=draft.type,
         )
     conditions = dict(draft.conditions or {})
     if not all(map(comparable, conditions.values())) or not set(conditions) <= _known(row):
         raise Malformed(
-            "a condition names a property that the application has not registered, or a value that is no text, number or boolean"
+            "a condition names a property that the application has not registered, or its value is no text, number or boolean; correct it"
         )
     if draft.effect not in {"permit", "forbid"} or (draft.not_before and draft.not_after and draft.not_before >= draft.not_after):
         raise Malformed("the grant's effect is neither permit nor forbid, or its time is over before it begins")

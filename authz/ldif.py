@@ -85,10 +85,18 @@ class LdifDirectory:
                 if self._reading is not None and stamp == self._stamp:
                     return self._reading
                 if seen.st_size > MAX_FILE_BYTES:
-                    raise Malformed("the directory file `{path}` is too large", path=self._path)
+                    raise Malformed(
+                        "the directory file `{path}` is larger than {limit} bytes; take out what is not needed",
+                        path=self._path,
+                        limit=MAX_FILE_BYTES,
+                    )
                 data = self._path.read_bytes()
             except OSError as error:
-                raise Unavailable("the directory file `{path}` cannot be read: {reason}", path=self._path, reason=error.strerror) from error
+                raise Unavailable(
+                    "the directory file `{path}` cannot be read: {reason}; put it back, readable for Yumen",
+                    path=self._path,
+                    reason=error.strerror,
+                ) from error
             digest = sha256(data).hexdigest()
             if self._reading is None or digest != self._reading.digest:
                 self._reading = Reading(digest, tuple(parse(data)))

@@ -64,7 +64,12 @@ def by_password(world: World, attempt: Attempt) -> Opened:
         raise fail(world, attempt, "not-enrolled", person, words="set up one-time codes first, with the code that your registrar gives you")
     if row.locked_until > now:
         _throttled(
-            world, attempt, _wait("too many wrong codes; wait {seconds} seconds, or log in with your certificate", row.locked_until - now)
+            world,
+            attempt,
+            _wait(
+                "too many wrong codes; wait {seconds} seconds, use your certificate, or enrol again with a code of your registrar",
+                row.locked_until - now,
+            ),
         )
     if totp.looks_like_recovery(attempt.code):
         return _by_recovery(world, attempt, person, row)

@@ -61,7 +61,7 @@ def issuer(session: Session, signers: Signers, id: str) -> Issuer:  # noqa: A002
         raise Unavailable("authority `{authority}` was stopped: {reason}; call its officers", authority=id, reason=row.stopped)
     signer = signers.get(f"ca/{id}")
     if trouble := signer.health():
-        raise Unavailable("the key of authority `{authority}` cannot sign: {trouble}", authority=id, trouble=trouble)
+        raise Unavailable("the key of authority `{authority}` cannot sign: {trouble}; call the operator", authority=id, trouble=trouble)
     certificate = x509.load_der_x509_certificate(row.cert)
     return Issuer(row.id, SUITES[row.suite], row.spki_sha256, certificate, signer)
 

@@ -85,7 +85,7 @@ def parse(text: str) -> Plan:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Malformed("the ceremony file cannot be read: {reason}", reason=error) from error
+        raise Malformed("the ceremony file cannot be read: {reason}; write it as docs/ceremony.md shows", reason=error) from error
     found: list[str] = []
     if unknown := sorted(raw.keys() - {"name", "organisation", "root", "issuing", "people"}):
         found.append(f"unknown: {', '.join(unknown)}")

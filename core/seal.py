@@ -35,9 +35,15 @@ class Vault:
         try:
             word = secret.read_bytes().strip()
         except OSError as error:
-            raise Unavailable("the unsealing secret `{path}` cannot be read: {reason}", path=secret, reason=error.strerror) from error
+            raise Unavailable(
+                "the unsealing secret `{path}` cannot be read: {reason}; put it back, or name another file in the settings",
+                path=secret,
+                reason=error.strerror,
+            ) from error
         if len(word) < 16:
-            raise Unavailable("the unsealing secret `{path}` is shorter than 16 characters", path=secret)
+            raise Unavailable(
+                "the unsealing secret `{path}` is shorter than 16 characters; make one with `openssl rand -base64 32`", path=secret
+            )
         salt = folder / "salt"
         if not salt.exists():
             write_durably(salt, secrets.token_bytes(16))
@@ -68,7 +74,8 @@ class Vault:
             return self._cipher(purpose).decrypt(nonce, body, head + purpose.encode())
         except (InvalidTag, ValueError) as error:
             raise Unavailable(
-                "the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file", purpose=purpose
+                "the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file; name the right one, or restore it",
+                purpose=purpose,
             ) from error
 
     def secret(self, purpose: str) -> bytes:

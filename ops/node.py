@@ -127,7 +127,9 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database)
     )
     if world.refresh().freshness is Freshness.STALE:
-        raise Unavailable("the directory cannot be read, so nothing starts: {problems}", problems="; ".join(world.problems()))
+        raise Unavailable(
+            "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
+        )
     world.start()
     stack.callback(world.close)
     responder = Responder(trail, SealedSigners(vault), settings.ca)

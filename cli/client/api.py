@@ -96,7 +96,9 @@ class Api:
             answer = self._http.request(method, path, content=content, params=params, headers=headers)
         except httpx.HTTPError as error:
             raise Unavailable(
-                "no answer from `{url}`: {reason}", url=str(self._http.base_url), reason=str(error) or type(error).__name__
+                "no answer from `{url}`: {reason}; see that the service runs there",
+                url=str(self._http.base_url),
+                reason=str(error) or type(error).__name__,
             ) from error
         if answer.status_code >= 300:
             raise _error(answer)

@@ -106,10 +106,12 @@ def test_without_its_last_note_it_signs_only_on_an_officers_word(home: Home) -> 
     keys = {log: LogKey(SEEDS[log]) for log in LOGS}
     with pytest.raises(Unavailable, match="is missing"):
         Publisher(home.trail, keys, home.folder / "notes")
+    note(home, "ca").write_bytes(LogKey(b"\x07" * 32).sign(open_checkpoint(saved["ca"], home.keys)))
     with pytest.raises(Tampered):
-        Publisher(home.trail, keys, home.folder / "notes", {"ca": LogKey(b"\x07" * 32).sign(open_checkpoint(saved["ca"], home.keys))})
+        Publisher(home.trail, keys, home.folder / "notes")
     home.trail.append([issued()])
-    again = Publisher(home.trail, keys, home.folder / "notes", saved)
+    note(home, "ca").write_bytes(saved["ca"])
+    again = Publisher(home.trail, keys, home.folder / "notes")
     [published] = again.publish()
     assert open_checkpoint(published, home.keys).size == 3
 

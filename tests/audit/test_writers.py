@@ -20,6 +20,11 @@ from tests.audit.homes import close_home, open_home
 
 pytestmark = pytest.mark.slow
 
+#: An acknowledgement may take this many milliseconds, for 99 of 100 events.
+P99 = 50
+#: Of the machine's processor time: what others may take before an attempt says nothing about us.
+CROWDED = 0.25
+
 NODES = ("n0", "n1", "n2", "n3")
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +33,17 @@ class Acknowledged(NamedTuple):
     idx: int
     leaf: str
     milliseconds: float
+
+
+class Load(NamedTuple):
+    """What was acknowledged, and the share of the machine that others took meanwhile."""
+
+    acknowledged: list[Acknowledged]
+    others: float
+
+    @property
+    def crowded(self) -> bool:
+        return self.others > CROWDED
 
 
 class Process:
@@ -52,6 +68,11 @@ class Process:
     def kill(self) -> None:
         self.process.kill()
         self.wait()
+
+    def used(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def wait(self) -> int:
         if self.process.stdin and not self.process.stdin.closed:
@@ -92,14 +113,27 @@ def assert_nothing_is_lost(folder: Path, acknowledged: list[Acknowledged]) -> No
     close_home(home)
 
 
-def four_under_load(folder: Path, rate: int, seconds: float) -> list[Acknowledged]:
+def busy() -> float:
+    """Seconds of processor time that the machine has spent on anybody, or lost to its host."""
+    user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def own() -> float:
+    """Seconds of processor time of this process and of the children that have ended."""
+    return sum(os.times()[:4])
+
+
+def four_under_load(folder: Path, rate: int, seconds: float) -> Load:
     processes = [Process(folder, node, rate // 4, seconds) for node in NODES]
     for process in processes:
         process.wait_until_ready()
+    began, before, ours = time.monotonic(), busy(), own() + sum(process.used() for process in processes)
     for process in processes:
         process.go()
     assert [process.wait() for process in processes] == [0, 0, 0, 0]
-    return [one for process in processes for one in process.acknowledged()]
+    others = (busy() - before - (own() - ours)) / ((time.monotonic() - began) * (os.cpu_count() or 1))
+    return Load([one for process in processes for one in process.acknowledged()], others)
 
 
 def percentile(acknowledged: list[Acknowledged], share: float) -> float:
@@ -107,17 +141,25 @@ def percentile(acknowledged: list[Acknowledged], share: float) -> float:
 
 
 def show_load(folder: Path, seconds: float, attempts: int) -> None:
-    """Load, then check. Nothing may ever spoil the record; a crowded machine may spoil the latency of an attempt."""
-    found = []
+    """Load, then check. Nothing may ever spoil the record; the latency is judged on a machine that is ours.
+
+    One good attempt shows it. Two bad ones on a quiet machine deny it; less than that is no verdict, and says so.
+    """
+    found, quiet = [], 0
     for _ in range(attempts):
-        acknowledged = four_under_load(folder, 2000, seconds)
+        load = four_under_load(folder, 2000, seconds)
+        acknowledged = load.acknowledged
         assert_nothing_is_lost(folder, acknowledged)
-        crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-        found.append(percentile(acknowledged, 0.99))
-        print(f"{len(acknowledged)} events, p50 {percentile(acknowledged, 0.5):.1f} ms, p99 {found[-1]:.1f} ms{', crowded' * crowded}")
-        if crowded or (found[-1] <= 50 and len(acknowledged) >= 2000 * seconds * 0.99):
+        half, most = percentile(acknowledged, 0.5), percentile(acknowledged, 0.99)
+        found.append(f"{len(acknowledged)} events, p50 {half:.1f} ms, p99 {most:.1f} ms, others took {load.others:.0%} of the machine")
+        print(found[-1])
+        if most <= P99 and len(acknowledged) >= 2000 * seconds * 0.99:
             return
-    pytest.fail(f"p99 was {found} ms")
+        quiet += not load.crowded
+    told = "; ".join(found)
+    if quiet >= 2:
+        pytest.fail(f"p99 stayed above {P99} ms: {told}")
+    pytest.skip(f"nothing was lost, but the machine was too busy to judge the latency: {told}")
 
 
 def show_kills(folder: Path, rounds: int) -> None:

@@ -6,9 +6,11 @@ from flask import Blueprint, Response
 
 from audit.permit import Action
 from authz import login, sessions
+from authz.caller import Caller
 from authz.decide import Target
 from authz.login import Attempt
 from authz.sessions import Opened
+from authz.snapshot import Snapshot
 from core.errors import Unauthenticated
 from web import callers, door
 from web.api.requests import moment
@@ -50,21 +52,22 @@ def end() -> Response:
 @door.described(summary="Who is calling, and with which roles", answer=Me)
 def me() -> Response:
     """The caller as the directory or the register knows it now."""
-    caller, snapshot = door.caller(), door.node().world.current()
+    return door.answer(_shown(door.caller(), door.node().world.current()))
+
+
+def _shown(caller: Caller, snapshot: Snapshot) -> Me:
     known = caller.person or caller.application
     assert known is not None  # the door let in nobody else
     unit = snapshot.directory.units.get(known.unit)
     held = snapshot.roles(caller.person.uuid) if caller.person else ()
-    return door.answer(
-        Me(
-            kind=str(caller.actor.kind),
-            id=caller.actor.id,
-            name=known.name,
-            unit=known.unit,
-            unit_name=unit.name if unit else "",
-            auth=caller.actor.auth,
-            roles=[RoleHeld(role=one.role, unit=one.unit) for one in held],
-        )
+    return Me(
+        kind=str(caller.actor.kind),
+        id=caller.actor.id,
+        name=known.name,
+        unit=known.unit,
+        unit_name=unit.name if unit else "",
+        auth=caller.actor.auth,
+        roles=[RoleHeld(role=one.role, unit=one.unit) for one in held],
     )
 
 
