@@ -128,7 +128,10 @@ def test_what_waits_is_committed_together(home: Home, monkeypatch: pytest.Monkey
     monkeypatch.setattr("core.database.LOCK_PATIENCE", dt.timedelta(minutes=1))  # a busy machine starts threads slowly
     with home.database.writing():
         threads = [threading.Thread(target=home.trail.append, args=([decision(number)],)) for number in range(20)]
-        for thread in threads:
+        threads[0].start()
+        while not any(thread.name == "database-lock" for thread in threading.enumerate()):
+            time.sleep(0.001)  # until the flusher stands before the lock, with the first one in its hands
+        for thread in threads[1:]:
             thread.start()
         while len(home.trail._counters._open) < 20:  # the flusher has taken the first few, and waits for the lock
             time.sleep(0.001)

@@ -342,4 +342,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         "tests/pages/test_enrol_module.py::test_failures_are_named",
     ),
+    # What an attack from outside has shown.
+    Mutant(
+        "invented names are counted, not told one by one",
+        "authz/login.py",
+        "if person is not None or world.tally.admit(_whom(world, attempt), tx.now):",
+        "if True:",
+        "tests/authz/test_login.py::test_invented_names_cannot_fill_the_trail_however_many_are_tried",
+    ),
+    Mutant(
+        "refused certificates are counted",
+        "authz/login.py",
+        'if not STRANGERS.intersection(shown.reasons) and world.tally.admit(f"cert:{cert}", world.clock()):',
+        "if not STRANGERS.intersection(shown.reasons):",
+        "tests/authz/test_certificates.py::test_a_revoked_certificate_cannot_fill_the_trail_with_its_refusals",
+    ),
+    Mutant(
+        "a length is read whole",
+        "web/wire.py",
+        "([0-9]{1,18})",
+        "([0-9]{1,9})",
+        "tests/web/test_attack.py::test_a_length_written_in_many_digits_hides_no_second_request",
+    ),
+    Mutant(
+        "a host name belongs to one asset",
+        "authz/applications.py",
+        "    _names_must_be_free(tx, names)\n",
+        "",
+        "tests/authz/test_authzen.py::test_nobody_registers_the_name_of_another_asset_or_an_application_as_an_asset",
+    ),
 )

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
+from sqlalchemy import update
 
+from ca.tables import Authority
+from core.database import open_sqlite
+from ops import homes
 from ops.node import Anchors, Node
 from ops.ticker import Ticker
 
@@ -20,10 +26,21 @@ def test_authorities_are_the_same_value_until_they_change(node: Node):
     assert len(first.intermediates) == 3
 
 
+def test_a_change_of_the_authorities_counts_within_a_quarter_of_a_second(node: Node, tmp_path):
+    with closing(sqlite3.connect(homes.database_file(node.settings.home))) as whole, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        whole.backup(copy)
+    database, now = open_sqlite(tmp_path / "copy.db"), [100.0]
+    anchors = Anchors(database, lambda: now[0])
+    assert len(anchors().intermediates) == 3
+    with database.writing() as session:
+        session.execute(update(Authority).where(Authority.id == "servers").values(cert=None))
+    now[0] += 0.25
+    assert len(anchors().intermediates) == 2
+    database.engine.dispose()
+
+
 def test_anonymous_noise_is_written_down_when_the_node_closes(settings):
     from audit.search import find, parse_query
-    from core.database import open_sqlite
-    from ops import homes
     from ops.node import open_node
 
     opened = open_node(settings, role="serve", with_keys=False)
