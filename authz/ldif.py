@@ -64,6 +64,9 @@ class Source(Protocol):
             Unavailable: it cannot be reached.
         """
 
+    def close(self) -> None:
+        """Let go of what it holds; not used afterwards."""
+
 
 class LdifDirectory:
     """The directory in the file at `path`."""
@@ -118,6 +121,9 @@ class LdifDirectory:
             known = False
         if not known:
             raise Unauthenticated("name, password or code is wrong; try again")
+
+    def close(self) -> None:
+        """See `Source.close`: a file is open only while it is read."""
 
 
 def _affordable(encoded: str) -> str:

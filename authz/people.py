@@ -22,6 +22,10 @@ from core.errors import Malformed, NotFound
 #: Role ids that the policy page knows; applications may use any other group's name in their grants.
 ROLES = ("staff", "registrar", "system-admin", "security-admin", "auditor", "app-owner")
 
+#: Parts of a DN, their commas and those that are escaped told apart; pieces of a value: hex pairs, escaped characters, plain ones.
+_RDN = re.compile(r"(?:[^,\\]|\\.)+|(?<=,)(?=,|$)", re.DOTALL)
+_PIECE = re.compile(r"\\([0-9A-Fa-f]{2})|\\(.)|([^\\])", re.DOTALL)
+_ESCAPED = re.compile(r"[\0\"+,;<>\\]|^[# ]| $")
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
@@ -121,16 +125,36 @@ def empty(read_at: dt.datetime) -> Directory:
 
 
 def normal_dn(dn: str) -> str:
-    """A DN as keys compare it: lower-case types and values, no spaces around separators (RFC 4514 subset: no escapes)."""
-    if "\\" in dn or '"' in dn:
-        raise Malformed("the DN `{dn}` uses escapes; rename the entry", dn=dn)
-    parts = []
-    for part in dn.split(","):
+    """A DN as keys compare it: lower-case types and values, no spaces around separators, escapes in hex and only where RFC 4514 wants one.
+
+    Raises:
+        Malformed: it is no DN, or is written with quotes (RFC 2253 has ended).
+    """
+    parts = _RDN.findall(dn) if "\\" in dn else dn.split(",")
+    made = []
+    for part in parts:
         kind, equals, value = part.partition("=")
-        if not equals or not kind.strip() or not value.strip():
+        try:
+            plain = _ESCAPED.sub(_hex, _unescaped(value).lower()) if "\\" in value else value.strip().lower()
+        except ValueError:
+            plain = ""
+        if not equals or not kind.strip() or not plain or '"' in plain or len(",".join(parts)) != len(dn):
             raise Malformed("the DN `{dn}` cannot be read; write it as `type=value,type=value`", dn=dn)
-        parts.append(f"{kind.strip().lower()}={value.strip().lower()}")
-    return ",".join(parts)
+        made.append(f"{kind.strip().lower()}={plain}")
+    return ",".join(made)
+
+
+def _unescaped(value: str) -> str:
+    """The value that is written with escapes (RFC 4514 section 2.4)."""
+    stripped = value.strip()
+    if (len(stripped) - len(stripped.rstrip("\\"))) % 2:
+        stripped += " "
+    octets = b"".join(bytes.fromhex(pair) if pair else (one or plain).encode() for pair, one, plain in _PIECE.findall(stripped))
+    return octets.decode("utf-8")
+
+
+def _hex(match: re.Match[str]) -> str:
+    return f"\\{ord(match[0]):02x}"
 
 
 def build(entries: Iterable[Entry], pseudonym: Callable[[str], str], read_at: dt.datetime) -> Directory:

@@ -73,21 +73,25 @@ class World:
         self.database, self.clock = trail.database, trail.clock
         self.verifier, self.tally = Verifier(), Tally()
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        # The directory and the rows are looked at apart: a server that does not answer must not age the rows.
+        self._looking = {"directory": threading.Lock(), "rows": threading.Lock()}
+        self._publishing = threading.Lock()
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._reading: ldif.Reading | None = None
         self._state: tuple[str, str, str] = ("", "", "")
-        self._problem = "not read yet"
+        self._problems = {"directory": "not read yet", "rows": "not read yet"}
         never = monotonic() - 1e9
         self._rows_at = self._directory_at = self._tried_at = never
-        self._publish(Snapshot(0, empty(self.clock()), demo=settings.demo))
+        self._keep(Snapshot(0, empty(self.clock()), demo=settings.demo))
 
     def current(self) -> Snapshot:
         """The newest snapshot; its `freshness` says what may still be decided on it."""
         now = self._monotonic()
         if now - self._tried_at > 2 * self.settings.authz.poll.total_seconds() and not self.database.in_write:
-            self._look(wait=False)
+            self._look("rows", wait=False)
+            if not self._threads:
+                self._look("directory", wait=False)
             now = self._monotonic()
         directory_age = now - self._directory_at
         if now - self._rows_at > ROWS_LIMIT or directory_age > self.settings.authz.stale_limit.total_seconds():
@@ -95,8 +99,13 @@ class World:
         return self._kept[Freshness.AGEING if directory_age > RISK_LIMIT else Freshness.FRESH]
 
     def refresh(self) -> Snapshot:
-        """Look now, wait for it, and give what is current: after a change of one's own, others need up to 250 ms."""
-        self._look(wait=True)
+        """Look now, wait for it, and give what is current: after a change of one's own, others need up to 250 ms.
+
+        Where a thread follows the directory, only the rows are waited for: a server may take seconds to fail.
+        """
+        if not self._threads:
+            self._look("directory", wait=True)
+        self._look("rows", wait=True)
         return self.current()
 
     @property
@@ -106,7 +115,7 @@ class World:
 
     def problems(self) -> list[str]:
         """What keeps decisions from being made or current; empty when all is well."""
-        found = [self._problem] if self._problem else []
+        found = [problem for problem in self._problems.values() if problem]
         if self._state[1]:
             found.append("a directory change is refused: it drops too many roles; a security administrator can accept it")
         if self.current().freshness is Freshness.STALE:
@@ -119,35 +128,39 @@ class World:
         return self._state[1]
 
     def start(self) -> None:
-        """Look from now on in a thread of its own."""
-        self._look(wait=True)
-        self._thread = threading.Thread(target=self._run, name="authz-world", daemon=True)
-        self._thread.start()
+        """Look from now on in threads of its own, one for the directory and one for the rows."""
+        self.refresh()
+        self._threads = [threading.Thread(target=self._run, args=(what,), name=f"authz-{what}", daemon=True) for what in self._looking]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._stop.set()
-        if self._thread:
-            self._thread.join(5)
+        for thread in self._threads:
+            thread.join(5)
 
-    def _run(self) -> None:
+    def _run(self, what: str) -> None:
         while not self._stop.wait(self.settings.authz.poll.total_seconds()):
             try:
-                self._look(wait=True)
+                self._look(what, wait=True)
             except Exception:  # noqa: BLE001 - the snapshot ages and decisions become no, whatever it was
-                _log.exception("authz poll failed")
+                _log.exception("authz poll failed", what=what)
 
-    def _look(self, *, wait: bool) -> None:
-        if self.database.in_write or not self._lock.acquire(blocking=wait):
+    def _look(self, what: str, *, wait: bool) -> None:
+        if self.database.in_write or not self._looking[what].acquire(blocking=wait):
             return
         try:
-            self._tried_at = self._monotonic()
-            problem = "; ".join(filter(None, (_problem(self._look_at_directory), _problem(self._look_at_rows), _problem(self._flush))))
-            if problem and problem != self._problem:
-                _log.warning("authz cannot look", reason=problem)
-            self._problem = problem
+            if what == "rows":
+                self._tried_at = self._monotonic()
+                problem = "; ".join(filter(None, (_problem(self._look_at_rows), _problem(self._flush))))
+            else:
+                problem = _problem(self._look_at_directory)
+            if problem and problem != self._problems[what]:
+                _log.warning("authz cannot look", what=what, reason=problem)
+            self._problems[what] = problem
         finally:
-            self._lock.release()
+            self._looking[what].release()
 
     def _look_at_directory(self) -> None:
         """Take over what the directory says; an error leaves the last good reading, which ages."""
@@ -174,7 +187,7 @@ class World:
             else:
                 self._record(reading, old, new, first=state is None)
         self._reading = reading
-        self._publish(replace(self._kept[Freshness.FRESH], directory=new, _roles={}))
+        self._publish(directory=new)
 
     def _kept_copy(self, state: DirectoryState) -> Directory:
         return build(ldif.parse(zlib.decompress(state.copy)), self.trail.pseudonym, self.clock())
@@ -245,7 +258,7 @@ class World:
             revision = session.scalar(select(Revision.value).where(Revision.id == 1)) or 0
             known = self._kept[Freshness.FRESH]
             if revision != known.revision:
-                self._publish(replace(known, revision=revision, _roles={}, **_rows(session, known)))
+                self._publish(revision=revision, **_rows(session, known))
                 state = session.get(DirectoryState, 1)
                 self._state = (state.digest, state.refused, state.accepted) if state else ("", "", "")
         self._rows_at = began
@@ -253,7 +266,12 @@ class World:
     def _flush(self) -> None:
         self.tally.flush(self.trail, self.clock())
 
-    def _publish(self, snapshot: Snapshot) -> None:
+    def _publish(self, **news: Any) -> None:
+        """Put `news` into force beside what the other thread publishes."""
+        with self._publishing:
+            self._keep(replace(self._kept[Freshness.FRESH], _roles={}, **news))
+
+    def _keep(self, snapshot: Snapshot) -> None:
         self._kept = {age: replace(snapshot, freshness=age) for age in Freshness}
 
 

@@ -172,6 +172,12 @@ def listing(session: Session, which: Filter, *, before: int | None = None, limit
     return list(session.scalars(query if before is None else query.where(Request.id < before)))
 
 
+def queue(session: Session, units: Collection[str], *, after: int | None = None) -> list[Request]:
+    """Requests of `units` that wait for a decision, the longest first; give the last one's id as `after` for the next page."""
+    query = select(Request).where(*_conditions(Filter(units=units, states=(RequestState.SUBMITTED,)))).order_by(Request.id).limit(PAGE)
+    return list(session.scalars(query if after is None else query.where(Request.id > after)))
+
+
 def _conditions(which: Filter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if which.states is not None:

@@ -19,6 +19,10 @@ from urllib.parse import urlsplit
 
 DEFAULT_HOME = Path("var")
 
+#: Kinds of directory servers; `authz/dialects.py` says how they differ.
+DIRECTORY_DIALECTS = ("openldap", "389ds", "ad")
+
+_OF_LDAP = ("base", "bind_dn", "password_file", "ca_file", "client_cert", "client_key")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -68,8 +72,59 @@ class Directory:
 
     #: LDIF file of the embedded directory, relative to the home.
     ldif: Path = Path("directory.ldif")
+    #: LDAP servers, the preferred first, separated by spaces; `ldaps://` is TLS at once, `ldap://` is StartTLS. Empty: `ldif`.
+    urls: str = ""
+    #: What the servers speak: `openldap`, `389ds` or `ad`.
+    dialect: str = "openldap"
+    #: The entry below which everything is read.
+    base: str = ""
+    #: Account that reads, with its password in a file outside the home. Empty: `client_cert` says who reads.
+    bind_dn: str = ""
+    password_file: Path = Path()
+    #: PEM file of the authorities that may have issued the servers' certificates; no others are trusted.
+    ca_file: Path = Path()
+    #: Certificate and key for SASL EXTERNAL, or for servers that ask for a certificate besides the password.
+    client_cert: Path = Path()
+    client_key: Path = Path()
+    #: How long one server may take to accept a connection, and to send the next bytes. Whole seconds.
+    connect_timeout: dt.timedelta = dt.timedelta(seconds=1)
+    receive_timeout: dt.timedelta = dt.timedelta(seconds=1)
+    #: How long one question may take over all servers, and one reading of everything.
+    deadline: dt.timedelta = dt.timedelta(seconds=5)
+    read_deadline: dt.timedelta = dt.timedelta(seconds=60)
     #: A change that takes away more than this share of all roles is not taken over until a security administrator accepts it.
     max_drop_percent: int = 30
+
+    def problems(self, home: Path) -> list[str]:
+        """What keeps this directory from being reached safely."""
+        if not self.urls:
+            return [f"directory.{name}: needs directory.urls" for name in _OF_LDAP if getattr(self, name) not in {"", Path()}]
+        found = [problem for url in self.urls.split() for problem in _server(url)]
+        if self.dialect not in DIRECTORY_DIALECTS:
+            found.append(f"directory.dialect: `{self.dialect}` is not one of {', '.join(DIRECTORY_DIALECTS)}")
+        if not self.base:
+            found.append("directory.base: name the entry below which everything is read, such as `dc=example,dc=cn`")
+        if self.ca_file == Path():
+            found.append("directory.ca_file: name the PEM file of the authorities that the servers' certificates come from")
+        if (self.client_cert == Path()) != (self.client_key == Path()):
+            found.append("directory.client_key: a certificate and its key are named together")
+        if not self.bind_dn and self.client_cert == Path():
+            found.append("directory.bind_dn: name the account that reads, or a client_cert that says who it is")
+        if bool(self.bind_dn) != (self.password_file != Path()):
+            found.append("directory.password_file: an account and its password file are named together")
+        found += [
+            f"directory.{name}: secrets lie outside the home"
+            for name in ("password_file", "client_key")
+            if getattr(self, name).is_relative_to(home)
+        ]
+        found += [
+            f"directory.{name}: whole seconds, at most `60s`"
+            for name in ("connect_timeout", "receive_timeout")
+            if getattr(self, name) % dt.timedelta(seconds=1) or getattr(self, name) > dt.timedelta(minutes=1)
+        ]
+        if self.receive_timeout >= self.deadline:
+            found.append("directory.deadline: longer than directory.receive_timeout, or there is no time to ask a second server")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +207,9 @@ class Settings:
             found.append("ca.ocsp_lifetime: must not be longer than ca.crl_lifetime")
         if self.ca.crl_lifetime > dt.timedelta(days=7):
             found.append("ca.crl_lifetime: at most 7d")
+        found += self.directory.problems(self.home)
+        if self.directory.urls and self.directory.deadline >= self.authz.stale_limit:
+            found.append("authz.stale_limit: longer than directory.deadline, or a server that fails stops decisions")
         if self.authz.poll * 4 > self.authz.stale_limit:
             found.append("authz.stale_limit: at least four times authz.poll")
         if self.authz.session_idle > self.authz.session_lifetime:
@@ -252,6 +310,17 @@ def _address(url: str) -> list[str]:
         return ["database.url: write `postgresql://role@host/database`, or `postgresql://role@/database?host=/folder/of/the/socket`"]
     if parts.password or "password" in parts.query:
         return ["database.url: a password does not belong here; use peer authentication or the file that PGPASSFILE names"]
+    return []
+
+
+def _server(url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"ldaps", "ldap"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return [f"directory.urls: `{url}` cannot be read"]
+    if not good or parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
+        return [f"directory.urls: write `{url}` as `ldaps://host` or `ldaps://host:port`"]
     return []
 
 

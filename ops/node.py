@@ -23,7 +23,8 @@ from audit.permit import Action, Permit
 from audit.trail import LOGS, Trail, Writer, open_trail
 from authz import keys as authz_keys
 from authz.decide import Target, service_permit
-from authz.ldif import LdifDirectory
+from authz.directory import LdapDirectory
+from authz.ldif import LdifDirectory, Source
 from authz.snapshot import Freshness
 from authz.world import World
 from ca import certificates
@@ -123,9 +124,9 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     _must_keep_its_mode(database, settings)
     trail = open_trail(database, clock, Writer.fresh(writes_as(name, settings)), vault.secret("privacy"), settings.audit)
     stack.callback(trail.close)
-    world = World(
-        trail, LdifDirectory(settings.home / settings.directory.ldif), authz_keys.open_keys(vault), settings, trust=Anchors(database)
-    )
+    source = _source(settings)
+    stack.callback(source.close)
+    world = World(trail, source, authz_keys.open_keys(vault), settings, trust=Anchors(database))
     if world.refresh().freshness is Freshness.STALE:
         raise Unavailable(
             "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
@@ -155,6 +156,13 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         works=_works(trail, world, keys, settings) if keys else None,
         _open=stack.pop_all(),
     )
+
+
+def _source(settings: Settings) -> Source:
+    """The directory that the settings name: servers, or the file of the home."""
+    if settings.directory.urls:
+        return LdapDirectory(settings.directory)
+    return LdifDirectory(settings.home / settings.directory.ldif)
 
 
 def open_database(settings: Settings) -> Database:

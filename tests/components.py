@@ -49,6 +49,9 @@ COMPONENTS: Mapping[str, Component] = {
     "chromium": Component(("chromium",), "the pages in a real browser", _browser),
     "cjk-font": Component(("fonts-noto-cjk",), "Chinese text in screenshots", _chinese_font),
     "nss": Component(("libnss3-tools",), "client certificates in the browser's store", _program("certutil", "pk12util")),
+    "slapd": Component(
+        ("slapd", "ldap-utils"), "a real directory server, and attacks on its client", _program("slapd", "slapadd", "ldapmodify")
+    ),
     "debootstrap": Component(("debootstrap",), "a minimal Debian, in `make proof`", _program("debootstrap")),
 }
 

@@ -18,11 +18,14 @@ from audit.trail import Trail, Writer, open_trail
 from authz import confirm, ldif, province, totp
 from authz.caller import Caller
 from authz.decide import Target, require, service_permit
+from authz.directory import LdapDirectory
 from authz.keys import Keys
 from authz.people import Entry, Person
 from authz.world import World
 from core.database import Model, open_sqlite
 from core.settings import Settings
+from tests.authz import slapd
+from tests.authz.sources import LdapSide, LdifSide
 
 START = dt.datetime(2026, 11, 20, 1, 0, tzinfo=dt.UTC)
 KEYS = Keys(session=b"s" * 32, api_key=b"a" * 32, otp=b"o" * 32)
@@ -173,3 +176,55 @@ def enrolled(place):
         with recording(place.trail) as tx:
             totp.enrol_known(tx, KEYS, person, place.secrets[uid], permit=permit)
     return place
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    return slapd.make_pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def jiangzhou(tmp_path_factory):
+    """The province's entries and the one that reads them."""
+    path = tmp_path_factory.mktemp("jiangzhou") / "directory.ldif"
+    province.write(path, hasher=province.QUICK)
+    return [*ldif.parse(path.read_bytes()), slapd.reader()]
+
+
+@pytest.fixture
+def servers(pki, jiangzhou):
+    """Gives running servers with the province, or with other entries."""
+    made = []
+
+    def serve(entries=None, **conf):
+        made.append(slapd.Slapd.load(pki, entries or jiangzhou, **conf))
+        return made[-1]
+
+    yield serve
+    for server in made:
+        server.remove()
+
+
+@pytest.fixture
+def reading(pki):
+    """Gives directories that are read from servers."""
+    made = []
+
+    def read(*urls, **more):
+        made.append(LdapDirectory(slapd.settings(pki, *urls, **more)))
+        return made[-1]
+
+    yield read
+    for directory in made:
+        directory.close()
+
+
+@pytest.fixture(params=["ldif", pytest.param("ldap", marks=pytest.mark.component("slapd"))])
+def side(request, tmp_path):
+    """The same directory behind each of the sources."""
+    if request.param == "ldif":
+        province.write(tmp_path / "directory.ldif", hasher=province.QUICK)
+        yield LdifSide(tmp_path / "directory.ldif")
+        return
+    server = request.getfixturevalue("servers")()
+    yield LdapSide(server, request.getfixturevalue("reading")(server.url))

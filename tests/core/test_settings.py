@@ -65,6 +65,50 @@ def test_production_secrets_lie_outside_the_home(secret: str) -> None:
     assert [line.split(":")[0] for line in complaints({"keys": keys})] == ["keys.web_secret"]
 
 
+LDAP = {
+    "urls": "ldaps://one.example ldap://two.example:1389 ldaps://[::1]:636",
+    "base": "dc=example,dc=cn",
+    "bind_dn": "cn=reader,dc=example,dc=cn",
+    "password_file": "/etc/yumen/reader",
+    "ca_file": "/etc/yumen/ca.pem",
+}
+
+
+def test_a_directory_on_servers_is_described_whole() -> None:
+    assert parse({"mode": "demo", "directory": LDAP}, {}, HOME).directory.base == "dc=example,dc=cn"
+    certified = {name: LDAP[name] for name in ("urls", "base", "ca_file")} | {"client_cert": "reader.pem", "client_key": "/etc/yumen/key"}
+    assert parse({"mode": "demo", "directory": certified}, {}, HOME).directory.client_cert == HOME / "reader.pem"
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"urls": "ldaps://ok.example http://x"}, {"urls"}),
+        ({"urls": "ldaps://user:word@x"}, {"urls"}),
+        ({"urls": "ldaps://x/dc=other"}, {"urls"}),
+        ({"urls": "ldaps://x?uid"}, {"urls"}),
+        ({"urls": "ldapi:///run/ldapi"}, {"urls"}),
+        ({"urls": "ldaps://x:99999"}, {"urls"}),
+        ({"dialect": "lotus"}, {"dialect"}),
+        ({"base": None, "ca_file": None, "bind_dn": None}, {"base", "ca_file", "bind_dn", "password_file"}),
+        ({"password_file": "reader"}, {"password_file"}),
+        ({"client_cert": "/etc/yumen/reader.pem"}, {"client_key"}),
+        ({"client_cert": "/etc/yumen/reader.pem", "client_key": "reader.key"}, {"client_key"}),
+        ({"receive_timeout": "1500ms", "connect_timeout": "2m"}, {"receive_timeout", "connect_timeout"}),
+        ({"deadline": "1s"}, {"deadline"}),
+        ({"urls": None}, {"base", "bind_dn", "password_file", "ca_file"}),
+    ],
+)
+def test_everything_wrong_with_a_directory_on_servers_is_named_at_once(change: dict[str, str | None], names: set[str]) -> None:
+    raw = {name: value for name, value in (LDAP | change).items() if value is not None}
+    assert {line.split(":")[0] for line in complaints({"mode": "demo", "directory": raw})} == {f"directory.{name}" for name in names}
+
+
+def test_asking_a_second_server_ends_before_decisions_do() -> None:
+    raw = {"mode": "demo", "directory": LDAP | {"deadline": "10s"}}
+    assert [line.split(":")[0] for line in complaints(raw)] == ["authz.stale_limit"]
+
+
 def test_environment_wins_over_the_file() -> None:
     environ = {"YUMEN_WEB_THREADS": "3", "YUMEN_CA_CRL_LIFETIME": "12h", "YUMEN_MODE": "demo", "YUMEN_DIRECTORY_LDIF": "other.ldif"}
     settings = parse({"mode": "production", "web": {"threads": 9}}, environ, HOME)

@@ -51,7 +51,7 @@ def _written(value: Any) -> str:
         # 24 hours are written as hours: a lifetime of a day is meant as its hours.
         name, size = next((name, size) for name, size in units if milliseconds % size == 0 and milliseconds // size > (name == "d"))
         return f"`{milliseconds // size}{name}`"
-    return "none" if value in {Path(), ""} else f"`{value}`"
+    return "none" if value in (Path(), "") else f"`{value}`"
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -25,10 +25,11 @@ _PAGE = 50
 @door.open_to(door.PERSON)
 def queue() -> str:
     """Who has waited longest stands first."""
-    units = _units(Action.REQUEST_APPROVE)
+    after, units = door.number(request.args.get("after"), "after"), _units(Action.REQUEST_APPROVE)
     with door.node().database.reading() as session:
-        waiting = registration.listing(session, registration.Filter(units=units, states=("submitted",)))
-    return render_template("desk/queue.html", requests=[present.request(one) for one in reversed(waiting)])
+        waiting = registration.queue(session, units, after=after)
+    later = url_for("desk.queue", after=waiting[-1].id) if len(waiting) == registration.PAGE else ""
+    return render_template("desk/queue.html", requests=[present.request(one) for one in waiting], next_url=later)
 
 
 @blueprint.get("/requests/<int(max=999999999999):request_id>")
