@@ -7,11 +7,19 @@ keys of journal and event refuse the second.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
 from audit.body import Entry, Writer
+from audit.tables import TrailCheckpoint
+from audit.verifier.database import Report, check_database
 from audit.verifier.merkle import TILE_WIDTH, Frontier, perfect_root, split_tile
+from audit.verifier.note import Checkpoint
+from core.database import Database
 
 _HEAD = "SELECT size, edge FROM trail_batch WHERE log = ? AND epoch = ? ORDER BY size DESC LIMIT 1"
 _EVENT = (
@@ -26,6 +34,9 @@ _OPENING = "INSERT INTO trail_disclosure (id, field, salt, value, blind) VALUES 
 _TILE = "INSERT INTO trail_tile (log, epoch, level, n, data) VALUES (?, ?, ?, ?, ?)"
 _LEAVES = "SELECT leaf FROM trail_event WHERE log = ? AND epoch = ? AND idx >= ? AND idx < ? ORDER BY idx"
 _LOWER = "SELECT data FROM trail_tile WHERE log = ? AND epoch = ? AND level = ? AND n >= ? AND n < ? ORDER BY n"
+
+#: Runs a query with `?` for each value and gives its rows.
+Rows = Callable[[str, Sequence[Any]], list[Any]]
 
 
 class Receipt(NamedTuple):
@@ -46,6 +57,93 @@ class Batch(NamedTuple):
     #: Every counter of this writer up to here is in the tree or voided once this commits.
     settled: int
     entries: Sequence[Entry]
+
+
+class Ledger(Protocol):
+    """What the trail needs of a database. One small file for each: this one for SQLite, `audit.postgres`."""
+
+    @property
+    def enqueues(self) -> bool:
+        """Whether facts commit first and their events are placed by the next `place`."""
+
+    def place(self, cursor: Any, batch: Batch) -> list[Receipt]:
+        """Write the entries behind the present head; they count once the caller's transaction has committed."""
+
+    def enqueue(self, session: Session, entries: Sequence[Entry], writer: Writer, settled: int) -> None:
+        """Let `entries` commit with the facts of `session`."""
+
+    def find(self, cursor: Any, entries: Iterable[Entry]) -> dict[int, Receipt]:
+        """Where those of `entries` stand that are in the tree, by counter."""
+
+    def open_epoch(self, cursor: Any, log: str, origin: str, at: int) -> tuple[int, bool]:
+        """The present epoch of `log`, and whether it was opened now, with `origin` before its number."""
+
+    def rows(self, cursor: Any) -> Rows:
+        """Runs a query with `?` for each value and gives its rows."""
+
+    def put_checkpoint(self, session: Session, row: dict[str, Any]) -> None:
+        """Store a published head."""
+
+    def rows_changed(self, session: Session) -> int:
+        """How many rows the connection of `session` has changed so far, if its driver tells."""
+
+    def is_unrecorded(self, error: BaseException) -> bool:
+        """Whether `error` is the database's own refusal of facts without an event."""
+
+    def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
+        """Check every entry against `heads`; raises `Tampered`."""
+
+
+class SqliteLedger:
+    """How the trail is kept in SQLite: facts and the places of their events are one commit, so nothing is ever enqueued."""
+
+    enqueues = False
+
+    def place(self, cursor: sqlite3.Cursor, batch: Batch) -> list[Receipt]:
+        """As `audit.append.place`."""
+        return place(cursor, batch)
+
+    def enqueue(self, session: Session, entries: Sequence[Entry], writer: Writer, settled: int) -> None:
+        """Never called."""
+        raise AssertionError("events are placed with their facts")
+
+    def find(self, cursor: sqlite3.Cursor, entries: Iterable[Entry]) -> dict[int, Receipt]:
+        """Nothing is ever between a commit and the tree."""
+        return {}
+
+    def open_epoch(self, cursor: sqlite3.Cursor, log: str, origin: str, at: int) -> tuple[int, bool]:
+        """The present epoch of `log`; the first is opened when there is none."""
+        (epoch,) = cursor.execute("SELECT max(epoch) FROM trail_epoch WHERE log = ?", (log,)).fetchone()
+        if epoch is None:
+            cursor.execute("INSERT INTO trail_epoch (log, epoch, origin, t) VALUES (?, 1, ?, ?)", (log, f"{origin}/1", at))
+        return epoch or 1, epoch is None
+
+    def rows(self, cursor: sqlite3.Cursor) -> Rows:
+        """SQLite's own way to write values."""
+        return lambda sql, values: cursor.execute(sql, values).fetchall()
+
+    def put_checkpoint(self, session: Session, row: dict[str, Any]) -> None:
+        """Store a published head."""
+        session.execute(insert(TrailCheckpoint).values(row))
+
+    def rows_changed(self, session: Session) -> int:
+        """How many rows the connection of `session` has changed since it was opened."""
+        return driver(session).total_changes
+
+    def is_unrecorded(self, error: BaseException) -> bool:
+        """SQLite has no such refusal."""
+        return False
+
+    def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
+        """Check the file; raises `Tampered`."""
+        return check_database(Path(database.engine.url.database or ""), heads)
+
+
+def driver(session: Session) -> sqlite3.Connection:
+    """The driver's connection under `session`."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
 
 
 def place(cursor: sqlite3.Cursor, batch: Batch) -> list[Receipt]:

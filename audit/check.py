@@ -18,7 +18,6 @@ from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog
 from audit.trail import Trail
-from audit.verifier.database import check_database
 from audit.verifier.errors import Tampered, Unreadable
 from audit.verifier.note import open_checkpoint
 from core.errors import NotFound, Unavailable
@@ -75,7 +74,7 @@ def _logs(trail: Trail, notes: Path) -> list[Checked]:
     names = {log: f"{log}/{trail.epochs[log]}" for log in keys}
     try:
         heads = [open_checkpoint((notes / f"{log}.note").read_bytes(), [key]) for log, key in keys.items()]
-        report = check_database(Path(trail.database.engine.url.database or ""), heads)
+        report = trail.ledger.check(trail.database, heads)
     except (Tampered, Unreadable, OSError) as error:
         concerned = getattr(error, "log", "")
         found = {log: str(error) if concerned in {"", names[log]} else "" for log in keys}

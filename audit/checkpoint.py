@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from audit.event import Event, Kind
 from audit.permit import Actor
@@ -148,7 +148,7 @@ class Publisher:
                 return False
         row = place | {"root": head.root, "note": note.decode(), "t": microseconds(self._trail.clock())}
         with self._trail.database.writing() as session:
-            session.execute(insert(TrailCheckpoint).values(row))
+            self._trail.ledger.put_checkpoint(session, row)
         return True
 
     def _open(self, log: str, note: bytes) -> Checkpoint:

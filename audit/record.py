@@ -1,12 +1,12 @@
 """The only way to change the database: a transaction that carries its own audit events.
 
-Facts and events commit together or not at all. A change of facts without an event is refused at commit; rows of tables
-marked `__volatile__` are no facts. This is a smoke alarm for our own code, not a lock against an attacker.
+Facts and events commit together or not at all, and the events are in the tree before the caller goes on. A change of
+facts without an event is refused at commit; rows of tables marked `__volatile__` are no facts. This is a smoke alarm for
+our own code, not a lock against an attacker; on PostgreSQL the database refuses it as well.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -39,7 +39,7 @@ class Transaction:
         self._trail = trail
         self.entries: list[Entry] = []
         self._facts = self._volatile = False
-        self._rows_before = _driver(session).total_changes
+        self._rows_before = trail.ledger.rows_changed(session)
         event.listen(session, "before_flush", self._note_rows)
         event.listen(session, "do_orm_execute", self._note_statement)
 
@@ -69,7 +69,7 @@ class Transaction:
         Raises:
             UnrecordedChange: facts changed, nothing was recorded.
         """
-        unseen = _driver(self.db).total_changes != self._rows_before and not self._volatile
+        unseen = self._trail.ledger.rows_changed(self.db) != self._rows_before and not self._volatile
         if (self._facts or unseen) and not self.entries:
             raise UnrecordedChange("facts changed and no event was recorded")
 
@@ -86,10 +86,12 @@ def recording(trail: Trail) -> Iterator[Transaction]:
     Raises:
         Unavailable: the trail or the database cannot be written; nothing was changed.
         UnrecordedChange: facts changed but no event was recorded; nothing was changed.
+        NotYetProved: everything was changed, and its events are not yet in the tree (PostgreSQL only).
     """
     tx: Transaction | None = None
     placed = None
-    inside = False
+    inside = committing = False
+    trail.must_be_open()
     try:
         with trail.database.writing() as session:
             tx = Transaction(trail, session)
@@ -99,16 +101,18 @@ def recording(trail: Trail) -> Iterator[Transaction]:
             session.flush()
             tx.must_be_recorded()
             if tx.entries:
-                placed = trail.place(_driver(session).cursor(), tx.entries)
+                placed = trail.place_with(session, tx.entries)
+                committing = placed is None
     except BaseException as error:
-        trail.lost(tx.entries if tx else [], placed)
+        if trail.ledger.is_unrecorded(error):
+            trail.lost(tx.entries if tx else [], placed)
+            raise UnrecordedChange("facts changed and no event was recorded") from error
+        trail.lost(tx.entries if tx else [], placed, doubtful=committing and is_storage_failure(error))
         if _is_ours(error, inside=inside):
             trail.failed()
             raise Unavailable("the trail cannot be written now; nothing was changed, try again in a moment") from error
         raise
-    if placed:
-        trail.landed(placed)
-        tx.receipts = placed.receipts
+    tx.receipts = trail.acknowledge(tx.entries, placed)
 
 
 def _is_ours(error: BaseException, *, inside: bool) -> bool:
@@ -116,9 +120,3 @@ def _is_ours(error: BaseException, *, inside: bool) -> bool:
     if inside:
         return isinstance(error, Unavailable) and isinstance(error.__cause__, DatabaseError)
     return is_storage_failure(error)
-
-
-def _driver(session: Session) -> sqlite3.Connection:
-    connection = session.connection().connection.driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    return connection

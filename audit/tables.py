@@ -12,6 +12,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.database import Model
 
+#: Most entries name no certificate, and many no request: their indexes leave those out.
+_CERT, _ASKED = text("cert != ''"), text("request_id != ''")
+
 
 class TrailEpoch(Model):
     """One tree: a log and its epoch. A restored log goes on in the next epoch, never in the old one."""
@@ -50,8 +53,8 @@ class TrailEvent(Model):
         Index("ix_trail_event_actor", "actor", "t"),
         Index("ix_trail_event_object", "object", "t"),
         Index("ix_trail_event_code", "code", "t"),
-        Index("ix_trail_event_cert", "cert", "t", sqlite_where=text("cert != ''")),
-        Index("ix_trail_event_request_id", "request_id", "t", sqlite_where=text("request_id != ''")),
+        Index("ix_trail_event_cert", "cert", "t", sqlite_where=_CERT, postgresql_where=_CERT),
+        Index("ix_trail_event_request_id", "request_id", "t", sqlite_where=_ASKED, postgresql_where=_ASKED),
         {"sqlite_with_rowid": False},
     )
 

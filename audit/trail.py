@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.orm import Session
 
-from audit.append import Batch, Receipt, place
+from audit.append import Batch, Ledger, Receipt, SqliteLedger
 from audit.body import Entry, Writer, entry
 from audit.counters import Counters, ranges
 from audit.event import Event, Kind
 from audit.flusher import Flusher, Full, Silent
 from audit.permit import Actor
+from audit.postgres import Missequenced, PostgresLedger
 from audit.privacy import Privacy
 from audit.writers import predecessors
 from core.clock import Clock, microseconds
 from core.database import Database
-from core.errors import Unavailable
+from core.errors import NotYetProved, Unavailable
 from core.settings import Audit
 
 __all__ = ["LOGS", "Receipt", "Trail", "Writer", "open_trail"]
@@ -53,6 +55,9 @@ class Placed(NamedTuple):
     receipts: list[Receipt]
     numbers: set[int]
     notice: Closed | None
+    #: Everything that is new in it, and those numbers that are in the tree by somebody else's hand.
+    entries: Sequence[Entry]
+    found: Collection[int]
 
 
 class Trail:
@@ -65,6 +70,12 @@ class Trail:
         self._epochs: dict[str, int] = {}
         self._mutex = threading.Lock()
         self._closed: Closed | None = None
+        self.ledger: Ledger = PostgresLedger() if database.engine.dialect.name == "postgresql" else SqliteLedger()
+        #: Entries that are committed and wait for their place, and those whose commit was never answered; by counter.
+        self._afloat: dict[int, Entry] = {}
+        self._doubtful: set[int] = set()
+        #: Numbers with the flusher that were enqueued: to be found, never to be placed again.
+        self._enqueued: set[int] = set()
         self._start()
         self._flusher = Flusher(self._write, settings.queue, self._idle, self._pause)
 
@@ -122,29 +133,89 @@ class Trail:
                 raise
         return made
 
-    def place(self, cursor: sqlite3.Cursor, entries: Sequence[Entry]) -> Placed:
+    def place(self, cursor: Any, entries: Sequence[Entry]) -> Placed:
         """Place `entries` in the open write transaction of `cursor`, with the voids and notices that are due."""
         with self._mutex:
             was_closed, self._closed = self._closed, None
+            afloat = self._afloat | {made.counter: made for made in entries if made.counter in self._enqueued}
         owed = self._counters.collect_owed()
+        new = [made for made in entries if made.counter not in afloat]
         extra: list[Entry] = []
         try:
             extra = self.prepare(_arrears(owed, was_closed))
-            numbers = {made.counter for made in (*extra, *entries)} | owed
-            receipts = self._place(cursor, [*extra, *entries], self._counters.settled_with(numbers))
+            numbers = {made.counter for made in (*extra, *new)} | owed
+            receipts = self._place(cursor, [*extra, *new], self._counters.settled_with(numbers), {made.log for made in afloat.values()})
+            found = self._found(cursor, afloat)
         except BaseException:
             self._counters.owe(owed | {made.counter for made in extra})
             self._reopen_notice(was_closed)
             raise
-        return Placed(receipts[len(extra) :], numbers, was_closed)
+        receipts |= found
+        return Placed([receipts[made.counter] for made in entries], numbers | found.keys(), was_closed, [*extra, *new], found)
+
+    def place_with(self, session: Session, entries: Sequence[Entry]) -> Placed | None:
+        """Let `entries` commit with the facts of `session`; None where the tree takes them in only after that commit."""
+        if not self.ledger.enqueues:
+            return self.place(session.connection().connection.cursor(), entries)
+        self.ledger.enqueue(session, entries, self.writer, self._counters.settled_with(frozenset()))
+        return None
+
+    def acknowledge(self, entries: Sequence[Entry], placed: Placed | None) -> list[Receipt]:
+        """The facts of `entries` have committed: where the entries stand in the tree.
+
+        Raises:
+            NotYetProved: the tree could not take them in now; the next write of any process does.
+        """
+        if placed:
+            self.landed(placed)
+            return placed.receipts
+        if not entries:
+            return []
+        with self._mutex:
+            self._afloat |= {made.counter: made for made in entries}
+            self._enqueued |= {made.counter for made in entries}
+        try:
+            return self._flusher.submit(entries)
+        except Unavailable as error:
+            if isinstance(error, Full):
+                with self._mutex:
+                    self._enqueued.difference_update(made.counter for made in entries)
+            self.failed()
+            about = entries[0].columns[5]
+            raise NotYetProved("`{about}` is recorded and not yet proved; look at it again in a moment", about=about) from error
+
+    def must_be_open(self) -> None:
+        """Where facts commit before their events have a place: refuse more of them while the tree takes nothing in.
+
+        Raises:
+            Unavailable: the trail is closed, and still cannot be written.
+        """
+        if self.ledger.enqueues and self.closed:
+            self._flusher.submit([])
 
     def landed(self, placed: Placed) -> None:
         """The transaction of `placed` has committed."""
         self._counters.land(placed.numbers)
+        with self._mutex:
+            for number in placed.found:
+                self._afloat.pop(number, None)
+            self._doubtful.difference_update(placed.found)
 
-    def lost(self, entries: Sequence[Entry], placed: Placed | None) -> None:
-        """The transaction of `entries` was rolled back: their numbers are owed a void, and a notice must be told again."""
-        self._counters.owe({made.counter for made in entries} | (placed.numbers if placed else set()))
+    def lost(self, entries: Sequence[Entry], placed: Placed | None, *, doubtful: bool = False) -> None:
+        """The transaction of `entries` was rolled back: their numbers are owed a void, and a notice must be told again.
+
+        With `doubtful` it may have committed all the same: then the tree will tell.
+        """
+        written = [*entries, *(placed.entries if placed else [])]
+        told = placed.numbers.difference(placed.found) if placed else set()
+        with self._mutex:
+            numbers = ({made.counter for made in entries} | told) - self._afloat.keys() - self._enqueued
+            if doubtful:
+                new = {made.counter: made for made in written if made.counter in numbers}
+                self._afloat |= new
+                self._doubtful |= new.keys()
+                numbers -= new.keys()
+        self._counters.owe(numbers)
         if placed:
             self._reopen_notice(placed.notice)
 
@@ -167,6 +238,22 @@ class Trail:
         with self._mutex:
             self._closed = self._closed or notice
 
+    def _found(self, cursor: Any, afloat: Mapping[int, Entry]) -> dict[int, Receipt]:
+        """Where those stand that were afloat; what was doubtful and is not there was rolled back."""
+        if not afloat:
+            return {}
+        found = self.ledger.find(cursor, afloat.values())
+        with self._mutex:
+            missing = afloat.keys() - found.keys()
+            sunk = missing & self._doubtful
+            for number in sunk:
+                del self._afloat[number]
+            self._doubtful -= sunk
+        self._counters.owe(sunk)
+        if missing - sunk:
+            raise Missequenced(f"event {min(missing - sunk)} of this process was enqueued and is not in the tree")
+        return found
+
     def _write(self, entries: Sequence[Entry]) -> list[Receipt]:
         """One transaction of its own for `entries`."""
         placed = None
@@ -174,44 +261,45 @@ class Trail:
             with self.database.appending() as cursor:
                 placed = self.place(cursor, entries)
         except BaseException as error:
-            self.lost(entries, placed)
+            self.lost(entries, placed, doubtful=placed is not None and self.ledger.enqueues)
             self.failed()
             if is_storage_failure(error):
                 raise Unavailable("the trail cannot be written now; try again, and tell the operator if it stays") from error
             raise
+        finally:
+            with self._mutex:
+                self._enqueued.difference_update(made.counter for made in entries)
         self.landed(placed)
         return placed.receipts
 
-    def _place(self, cursor: sqlite3.Cursor, entries: Sequence[Entry], settled: int) -> list[Receipt]:
+    def _place(self, cursor: Any, entries: Sequence[Entry], settled: int, waiting: Collection[str]) -> dict[int, Receipt]:
+        """Place `entries` log by log, always in the same order; a log in `waiting` takes in what was enqueued for it."""
         at = microseconds(self.clock())
         receipts: dict[int, Receipt] = {}
         for log in LOGS:
-            if mine := [made for made in entries if made.log == log]:
+            mine = [made for made in entries if made.log == log]
+            if mine or log in waiting:
                 batch = Batch(log, self._epochs[log], at, self.writer, settled, mine)
-                receipts |= zip((made.counter for made in mine), place(cursor, batch), strict=True)
-        return [receipts[made.counter] for made in entries]
+                receipts |= zip((made.counter for made in mine), self.ledger.place(cursor, batch), strict=True)
+        return receipts
 
     def _start(self) -> None:
         """Open the first epochs where there are none, and record that this process writes."""
         with self.database.appending() as cursor:
             events = []
             for log in LOGS:
-                row = cursor.execute("SELECT max(epoch) FROM trail_epoch WHERE log = ?", (log,)).fetchone()
-                self._epochs[log] = row[0] or 1
-                if row[0] is None:
-                    events.append(self._open_epoch(cursor, log))
-            previous = predecessors(cursor, self.writer.node)
+                origin = f"{self.settings.origin}/{log}"
+                self._epochs[log], is_new = self.ledger.open_epoch(cursor, log, origin, microseconds(self.clock()))
+                if is_new:
+                    kind = Kind.CA_EPOCH_OPENED if log == "ca" else Kind.ACCESS_EPOCH_OPENED
+                    details = {"origin": self.origin(log), "size": 0}
+                    events.append(Event(kind=kind, actor=_ITSELF, object=f"log:{log}/{self._epochs[log]}", details=details))
+            previous = predecessors(self.ledger.rows(cursor), self.writer.node)
             about = {"previous": previous} if previous else {}
             starts = (Kind.CA_WRITER_STARTED, Kind.ACCESS_WRITER_STARTED)
             events += [Event(kind=kind, actor=_ITSELF, object=f"node:{self.writer.node}", details=about) for kind in starts]
             placed = self.place(cursor, self.prepare(events))
         self.landed(placed)
-
-    def _open_epoch(self, cursor: sqlite3.Cursor, log: str) -> Event:
-        origin, at = self.origin(log), microseconds(self.clock())
-        cursor.execute("INSERT INTO trail_epoch (log, epoch, origin, t) VALUES (?, ?, ?, ?)", (log, self._epochs[log], origin, at))
-        kind = Kind.CA_EPOCH_OPENED if log == "ca" else Kind.ACCESS_EPOCH_OPENED
-        return Event(kind=kind, actor=_ITSELF, object=f"log:{log}/{self._epochs[log]}", details={"origin": origin, "size": 0})
 
     def _idle(self) -> None:
         with suppress(Exception):  # a failed heartbeat is told by the notice that the trail was closed

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import orjson
 
+from audit.append import Rows
 from audit.counters import ranges
 
 _STARTS = "SELECT body FROM trail_event WHERE object = ? AND code = 'AZ9002' ORDER BY t"
@@ -15,19 +15,19 @@ _OPEN = "SELECT log, epoch, first, size FROM trail_batch WHERE node = ? AND boot
 _BODIES = "SELECT body FROM trail_event WHERE log = ? AND epoch = ? AND idx >= ? AND idx < ?"
 
 
-def predecessors(cursor: sqlite3.Cursor, node: str) -> list[dict[str, Any]]:
+def predecessors(rows: Rows, node: str) -> list[dict[str, Any]]:
     """Earlier starts of `node` that no later start has named: boot, last number, and the numbers that died with it."""
-    starts = [orjson.loads(row[0]) for row in cursor.execute(_STARTS, (f"node:{node}",)).fetchall()]
+    starts = [orjson.loads(row[0]) for row in rows(_STARTS, (f"node:{node}",))]
     named = {earlier["boot"] for start in starts for earlier in start.get("d", {}).get("previous", [])}
     boots = [start["w"]["b"] for start in starts if start["w"]["b"] not in named]
-    return [_account(cursor, node, boot) for boot in boots[-64:]]
+    return [_account(rows, node, boot) for boot in boots[-64:]]
 
 
-def _account(cursor: sqlite3.Cursor, node: str, boot: str) -> dict[str, Any]:
-    last, settled = cursor.execute(_LAST, (node, boot)).fetchone()
+def _account(rows: Rows, node: str, boot: str) -> dict[str, Any]:
+    [(last, settled)] = rows(_LAST, (node, boot))
     present: set[int] = set()
-    for place in cursor.execute(_OPEN, (node, boot, settled)).fetchall():
-        for (body,) in cursor.execute(_BODIES, place):
+    for place in rows(_OPEN, (node, boot, settled)):
+        for (body,) in rows(_BODIES, place):
             told = orjson.loads(body)
             if told["w"]["b"] == boot:
                 present.add(told["w"]["s"])

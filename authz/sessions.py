@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
 
 from audit.event import Event, Kind
 from audit.permit import Action, Actor, ActorKind, Permit
@@ -22,6 +21,7 @@ from authz.people import Person
 from authz.snapshot import Freshness, Snapshot
 from authz.tables import SessionRow, SessionSeen
 from authz.world import World
+from core.database import insertion
 from core.errors import Conflict, NotFound, Unauthenticated, Unavailable
 
 PREFIX = "ys_"
@@ -117,7 +117,7 @@ def _note_use(world: World, session: str, last: dt.datetime, now: dt.datetime) -
         return
     # A session can still be read with when nothing can be written; it then ends a little early.
     with suppress(Unavailable), recording(world.trail) as tx:
-        statement = insert(SessionSeen).values(session=session, at=now)
+        statement = insertion(tx.db)(SessionSeen).values(session=session, at=now)
         tx.db.execute(statement.on_conflict_do_update(index_elements=["session"], set_={"at": now}))
 
 

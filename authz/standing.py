@@ -9,8 +9,14 @@ from __future__ import annotations
 from audit.event import Event, Kind
 from audit.permit import Action, Permit
 from audit.record import Transaction
+from authz import tables
 from authz.tables import Account, Standing, changed
 from core.errors import Conflict
+
+
+def in_order(tx: Transaction) -> None:
+    """From here to the commit nobody else changes a standing; call it before counting changes of one's own."""
+    tables.in_order(tx.db)
 
 
 def revoke(tx: Transaction, issuer: str, serial: int, reason: str) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.database import Instant, Model
+from core.database import Instant, Model, insertion
 
 
 class Revision(Model):
@@ -231,10 +230,15 @@ Index("ix_authz_session_seen_at", SessionSeen.at)
 LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
+def in_order(db: Session) -> None:
+    """Wait for whoever changes something now, so that a greater number is never seen before a smaller one. Nothing to do on SQLite."""
+    db.execute(select(Revision.id).where(Revision.id == 1).with_for_update())
+
+
 def changed(db: Session) -> int:
     """Count one change that snapshots must see, in the transaction of `db`; the new revision."""
     found: int | None = db.scalar(update(Revision).where(Revision.id == 1).values(value=Revision.value + 1).returning(Revision.value))
     if found is None:
-        db.execute(insert(Revision).values(id=1, value=1).on_conflict_do_nothing())
+        db.execute(insertion(db)(Revision).values(id=1, value=1).on_conflict_do_nothing())
         found = 1
     return found

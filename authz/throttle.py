@@ -10,7 +10,6 @@ import datetime as dt
 import threading
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from audit.event import Event, Kind
 from audit.noise import network
@@ -18,7 +17,7 @@ from audit.permit import ANONYMOUS
 from audit.record import Transaction
 from audit.trail import Trail
 from authz.tables import LONG_AGO, Throttle
-from core.database import Database
+from core.database import Database, insertion
 from core.errors import RateLimited
 
 #: After so many failures in a row: this long.
@@ -76,7 +75,7 @@ def delay(fails: int, steps: tuple[tuple[int, dt.timedelta], ...] = STEPS) -> dt
 def forget(tx: Transaction, account: str, source: str) -> None:
     """A login succeeded: the account's counter from that network starts anew; the network's does not."""
     key = keys(account, source)[0]
-    statement = insert(Throttle).values(key=key, fails=0, last_at=tx.now, locked_until=LONG_AGO)
+    statement = insertion(tx.db)(Throttle).values(key=key, fails=0, last_at=tx.now, locked_until=LONG_AGO)
     tx.db.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"fails": 0, "locked_until": LONG_AGO}))
 
 

@@ -64,6 +64,7 @@ def release(tx: Transaction, authority: str, serial: str, *, permit: Permit) -> 
 def revoke_swept(tx: Transaction, intent: Intent) -> None:
     """Revoke the serial of an intent that never became a certificate; the caller records it."""
     reason = "cessationOfOperation"
+    standing.in_order(tx)
     tx.db.add(_row(tx, intent.id, intent, Standing.REVOKED, reason))
     spki = tx.db.get_one(Authority, intent.authority).spki_sha256
     standing.revoke(tx, spki, int(intent.serial, 16), reason)
@@ -78,6 +79,7 @@ def _locked(tx: Transaction, authority: str, serial: str, permit: Permit, action
     """The certificate's row, locked, and the hash of its issuer's key."""
     serial = serial.lower()
     permit.must_cover(action, f"cert:{authority}/{serial}")
+    standing.in_order(tx)
     query = select(Certificate).where(Certificate.authority == authority, Certificate.serial == serial)
     certificate = tx.db.scalar(query.with_for_update(of=Certificate).execution_options(populate_existing=True))
     if certificate is None:

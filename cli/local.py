@@ -43,8 +43,9 @@ def _home() -> Path:
 @click.option(
     "--demo", is_flag=True, help="Make a demonstration: a small province, keys, accounts, two applications; loopback only, for ever."
 )
+@click.option("--admin-url", default="", help="Prepare the PostgreSQL database of the settings as this administrator.")
 @json_option
-def init(*, demo: bool, as_json: bool) -> None:
+def init(*, demo: bool, admin_url: str, as_json: bool) -> None:
     """Make a home in $YUMEN_HOME (default ./var). Can be run again after an interruption.
 
     Without --demo the settings file must be there already; database and log keys are made, and the authorities come
@@ -62,7 +63,7 @@ def init(*, demo: bool, as_json: bool) -> None:
     settings = _settings()
     require_no_demo(settings)
     with output.progress("making the home") as tell:
-        make_home(settings, tell=tell)
+        make_home(settings, tell=tell, admin_url=admin_url)
     output.show({"home": str(settings.home), "next": "yumen ca ceremony FILE"}, as_json=as_json)
 
 

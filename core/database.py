@@ -1,7 +1,8 @@
 """The engine, the declarative base and the column types. No table is defined here.
 
 SQLite runs in WAL mode with `synchronous=FULL`: an acknowledged commit survives a power cut. Whoever writes takes the
-lock file first and only then `BEGIN IMMEDIATE`: SQLite's own busy handler is unfair and starves processes.
+lock file first and only then `BEGIN IMMEDIATE`: SQLite's own busy handler is unfair and starves processes. PostgreSQL
+needs no lock file: writers wait for each other's rows, each at READ COMMITTED and never for long.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import os
+import re
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, SelectBase, TypeDecorator, create_engine, event
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, SelectBase, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as SilentPool
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -28,6 +33,17 @@ from core.errors import Unavailable
 
 #: How long a writer tries for the lock before it answers `unavailable`.
 LOCK_PATIENCE = dt.timedelta(seconds=2)
+
+#: What each connection to PostgreSQL is told. Temporary objects come last, or they would be found before ours.
+_SESSION = {
+    "search_path": "pg_catalog,yumen,audit,pg_temp",
+    "default_transaction_isolation": "read\\ committed",
+    "timezone": "UTC",
+    "jit": "off",
+    "lock_timeout": "2s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+}
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -46,7 +62,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 
     def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
         """Give the zone back that SQLite drops."""
-        return value if value is None or value.tzinfo else value.replace(tzinfo=dt.UTC)
+        return value.replace(tzinfo=value.tzinfo or dt.UTC).astimezone(dt.UTC) if value else value
 
 
 Instant = Annotated[dt.datetime, mapped_column(UtcDateTime)]
@@ -70,10 +86,14 @@ class Model(DeclarativeBase):
 
 @dataclass(frozen=True)
 class Database:
-    """One database and the file that its writers lock. Safe to share between threads."""
+    """One database and, for SQLite, the file that its writers lock. Safe to share between threads."""
 
     engine: Engine
-    lock: Path
+    lock: Path | None = None
+    #: How the bare write transaction begins; empty where the driver begins it by itself.
+    begin: str = "BEGIN IMMEDIATE"
+    #: What the driver raises when the database does not do its part.
+    failures: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
     _thread: threading.local = field(default_factory=threading.local, repr=False)
 
     @contextmanager
@@ -83,7 +103,7 @@ class Database:
             yield session
 
     @contextmanager
-    def looking(self) -> Iterator[sqlite3.Cursor]:
+    def looking(self) -> Iterator[Any]:
         """A bare cursor for one `statement` on a hot path, where a session would cost more than the rest of the answer.
 
         Raises:
@@ -91,13 +111,13 @@ class Database:
         """
         try:
             with closing(self.engine.raw_connection()) as pooled:
-                yield cast(sqlite3.Cursor, pooled.cursor())
-        except (sqlite3.Error, SQLAlchemyError) as error:
+                yield pooled.cursor() if self.lock else _Named(pooled.cursor())
+        except self._read_failures as error:
             raise Unavailable("the database cannot be read now; try again, and tell the operator if it stays") from error
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """The write transaction: lock file, then connection, then `BEGIN IMMEDIATE`; commits when the block ends.
+        """The write transaction, which commits when the block ends. On SQLite: lock file, connection, `BEGIN IMMEDIATE`.
 
         Only `audit` may call this: a change of facts must go through `audit.record.recording`.
 
@@ -106,38 +126,52 @@ class Database:
         """
         if self.in_write:
             raise RuntimeError("a write transaction is already open in this thread")
-        with _locked(self.lock):
+        with self._exclusive():
             self._thread.writing = True
             try:
                 with Session(self.engine, expire_on_commit=False) as session:
                     session.connection(execution_options={"yumen_write": True})
                     yield session
                     session.commit()
-            except OperationalError as error:
+            except (DatabaseError, SilentPool) as error:
+                if isinstance(error, DatabaseError) and not isinstance(error.orig, self.failures):
+                    raise
                 raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
             finally:
                 self._thread.writing = False
 
     @contextmanager
-    def appending(self) -> Iterator[sqlite3.Cursor]:
-        """The write transaction with a bare cursor, for the trail's hot path: a session would cost more than the disk.
+    def appending(self) -> Iterator[Any]:
+        """The write transaction with the driver's bare cursor, for the trail's hot path: a session would cost more than the disk.
 
         Raises:
             Unavailable: as for `writing`.
         """
         if self.in_write:
             raise RuntimeError("a write transaction is already open in this thread")
-        with _locked(self.lock), closing(self.engine.raw_connection()) as pooled:
-            self._thread.writing = True
-            try:
+        self._thread.writing = True
+        try:
+            with self._exclusive(), closing(self.engine.raw_connection()) as pooled:
                 cursor = pooled.cursor()
-                cursor.execute("BEGIN IMMEDIATE")
-                yield cast(sqlite3.Cursor, cursor)
-                cursor.execute("COMMIT")
-            except sqlite3.OperationalError as error:
-                raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
-            finally:
-                self._thread.writing = False
+                if self.begin:
+                    cursor.execute(self.begin)
+                yield cursor
+                pooled.commit()
+        except self._refusals as error:
+            raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
+        finally:
+            self._thread.writing = False
+
+    @property
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        return (*self.failures, OperationalError, SilentPool)
+
+    @property
+    def _read_failures(self) -> tuple[type[Exception], ...]:
+        return (sqlite3.Error, *self.failures, SQLAlchemyError)
+
+    def _exclusive(self) -> AbstractContextManager[None]:
+        return _locked(self.lock) if self.lock else nullcontext()
 
     @property
     def in_write(self) -> bool:
@@ -145,13 +179,36 @@ class Database:
         return getattr(self._thread, "writing", False)
 
 
+def insertion(session: Session) -> Any:
+    """The `insert` that knows `on_conflict_…`, in the words of this session's database."""
+    return import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}").insert
+
+
 def statement(query: SelectBase) -> str:
     """The text of `query` for `Database.looking`: parameters by name, values as they are stored."""
     return str(query.compile(dialect=sqlite.dialect(paramstyle="named")))
 
 
-def moment(stored: str) -> dt.datetime:
+class _Named:
+    """A cursor of PostgreSQL that takes the text of `statement`."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, sql: str, values: Mapping[str, Any]) -> Any:
+        """Run one query."""
+        return self._cursor.execute(_in_pyformat(sql), values)
+
+
+@cache
+def _in_pyformat(sql: str) -> str:
+    return re.sub(r":(\w+)", r"%(\1)s", sql)
+
+
+def moment(stored: str | dt.datetime) -> dt.datetime:
     """The time that an `Instant` column holds, read by a bare cursor."""
+    if isinstance(stored, dt.datetime):
+        return stored.astimezone(dt.UTC)
     return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)
 
 
@@ -231,3 +288,19 @@ def open_sqlite(path: Path) -> Database:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return Database(engine, path.with_suffix(".lock"))
+
+
+def open_postgres(url: str) -> Database:
+    """The PostgreSQL database at `url` (`postgresql://role@host/name`); nothing is connected yet."""
+    import psycopg  # noqa: PLC0415 - the embedded form starts without it
+
+    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        connect_args={"options": options, "connect_timeout": 2, "application_name": "yumen"},
+        pool_size=32,
+        pool_timeout=LOCK_PATIENCE.total_seconds(),
+        hide_parameters=True,
+        pool_pre_ping=True,  # after the server's restart every pooled connection is dead
+    )
+    return Database(engine, begin="", failures=(psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError))

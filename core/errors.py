@@ -78,3 +78,9 @@ class Unavailable(Error):
     """Something Yumen needs cannot be reached; nothing was done, the same call may be repeated."""
 
     code = "unavailable"
+
+
+class NotYetProved(Error):
+    """The act stands and its event is kept with it, but the trail could not place the event now; it will, by itself."""
+
+    code = "recorded-not-yet-proved"

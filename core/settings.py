@@ -49,6 +49,14 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """Where rows are kept. Without an address: in an SQLite file of the home."""
+
+    #: Address of a PostgreSQL database, such as `postgresql://yumen_web@/yumen?host=/run/postgresql`; no password.
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
     """The unsealing secrets: files outside the home, never in a backup. Empty means `<home>.secret` (demo only)."""
 
@@ -171,6 +179,7 @@ class Settings:
     #: `demo` is written by `yumen init --demo` only and refuses any address but loopback.
     mode: str = "production"
     web: Web = field(default_factory=Web)
+    database: Database = field(default_factory=Database)
     keys: Keys = field(default_factory=Keys)
     directory: Directory = field(default_factory=Directory)
     authz: Authz = field(default_factory=Authz)
@@ -193,6 +202,7 @@ class Settings:
             url = urlsplit(getattr(self.web, name))
             if url.scheme != scheme or not url.netloc or url.path not in {"", "/"}:
                 found.append(f"web.{name}: write it as `{scheme}://host` or `{scheme}://host:port`")
+        found += _address(self.database.url)
         if self.ca.ocsp_lifetime > self.ca.crl_lifetime:
             found.append("ca.ocsp_lifetime: must not be longer than ca.crl_lifetime")
         if self.ca.crl_lifetime > dt.timedelta(days=7):
@@ -290,6 +300,17 @@ def _value(value: Any, kind: type, home: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a string that is not empty")
     return home / value if kind is Path else value
+
+
+def _address(url: str) -> list[str]:
+    parts = urlsplit(url)
+    if not url:
+        return []
+    if parts.scheme != "postgresql" or not parts.username or parts.path in {"", "/"}:
+        return ["database.url: write `postgresql://role@host/database`, or `postgresql://role@/database?host=/folder/of/the/socket`"]
+    if parts.password or "password" in parts.query:
+        return ["database.url: a password does not belong here; use peer authentication or the file that PGPASSFILE names"]
+    return []
 
 
 def _server(url: str) -> list[str]:

@@ -1,7 +1,8 @@
 """The database's schema as a history of steps (Alembic). Knows no settings: the engine is passed in.
 
-Rules: a step that was published is never edited. A home is brought up to date at start, before the first event is
-written. The steps and the rooms' tables agree, which a test checks by comparing both schemas.
+Rules: a step that was published is never edited. A home on SQLite is brought up to date at start, before the first event
+is written; a database of PostgreSQL by `yumen init` alone, because no process of the service owns a table. The
+steps and the rooms' tables agree, which a test checks by comparing both schemas.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 _FOLDER = Path(__file__).parent
 
@@ -23,9 +24,14 @@ def upgrade(engine: Engine) -> None:
     Several processes may call this at once: on SQLite the write transaction begins before the version is read.
     """
     with engine.connect().execution_options(yumen_write=True) as connection, connection.begin():
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade_on(connection)
+
+
+def upgrade_on(connection: Connection) -> None:
+    """Bring the schema up inside the transaction of `connection`."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def is_current(engine: Engine) -> bool:

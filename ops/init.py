@@ -17,13 +17,13 @@ from authz.decide import Target, service_permit
 from ca import ceremony
 from certs import bundles
 from core.clock import system
-from core.errors import Conflict
+from core.errors import Conflict, Malformed
 from core.seal import write_durably
 from core.settings import Settings
-from ops import homes
+from ops import homes, postgres
 from ops.claims import writer_name
 from ops.first import SealedKey, first_certificate
-from ops.node import Node, open_database, open_node, responder_signers
+from ops.node import Node, open_database, open_node, responder_signers, writes_as
 from ops.renewal import PORTAL, renew_listener
 
 Say = Callable[[str], None]
@@ -39,19 +39,25 @@ def require_no_demo(settings: Settings) -> None:
         raise Conflict("`{home}` is a demonstration and stays one; name another home in YUMEN_HOME", home=settings.home)
 
 
-def make_home(settings: Settings, *, tell: Say) -> None:
-    """Folders, schema, both logs and their keys.
+def make_home(settings: Settings, *, tell: Say, admin_url: str = "") -> None:
+    """Folders, schema, both logs and their keys; `admin_url` prepares PostgreSQL, whose tables no process of the service owns.
 
     Raises:
-        Unavailable: a secret cannot be read, or the disk refuses.
+        Malformed: an administrator's address without a database to prepare.
+        Unavailable: a secret cannot be read, or the disk or the database refuses.
     """
+    if admin_url and not settings.database.url:
+        raise Malformed("`--admin-url` prepares PostgreSQL: name the database in `database.url` first")
     homes.make(settings.home)
     tell("schema")
+    if admin_url:
+        postgres.prepare(admin_url)
     database = open_database(settings)
     try:
         tell("keys of the logs")
         name, claim = writer_name(settings.home, "operator")
-        trail = open_trail(database, system, Writer.fresh(name), homes.web_vault(settings).secret("privacy"), settings.audit)
+        writer = Writer.fresh(writes_as(name, settings))
+        trail = open_trail(database, system, writer, homes.web_vault(settings).secret("privacy"), settings.audit)
         try:
             create_log_keys(trail, homes.worker_vault(settings), homes.notes_folder(settings.home))
         finally:

@@ -6,6 +6,7 @@ parts lean on each other, and `close` ends them in the opposite order.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -36,7 +37,7 @@ from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.seal import Vault
 from core.settings import Settings
-from ops import homes
+from ops import homes, postgres
 from ops.claims import writer_name
 from ops.ticker import Ticker
 
@@ -121,7 +122,7 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     database = open_database(settings)
     stack.callback(database.engine.dispose)
     _must_keep_its_mode(database, settings)
-    trail = open_trail(database, clock, Writer.fresh(name), vault.secret("privacy"), settings.audit)
+    trail = open_trail(database, clock, Writer.fresh(writes_as(name, settings)), vault.secret("privacy"), settings.audit)
     stack.callback(trail.close)
     source = _source(settings)
     stack.callback(source.close)
@@ -165,12 +166,23 @@ def _source(settings: Settings) -> Source:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database of the home with today's schema."""
+    """The database of the home with today's schema.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached, or is not fit.
+    """
+    if settings.database.url:
+        return postgres.opened(settings.database.url)
     path = homes.database_file(settings.home)
     path.touch(mode=0o600)  # SQLite would let others read it, and gives its journal the same rights
     database = open_sqlite(path)
     migrations.upgrade(database.engine)
     return database
+
+
+def writes_as(name: str, settings: Settings) -> str:
+    """The name in the trail: where several machines write one trail, the machine belongs to it."""
+    return f"{name}@{socket.gethostname()}"[:64] if settings.database.url else name
 
 
 def _must_keep_its_mode(database: Database, settings: Settings) -> None:

@@ -18,10 +18,10 @@ from audit.verifier.errors import Unreadable
 from audit.verifier.note import Checkpoint, Note
 from ca import authorities, certificates, crls
 from core.clock import system
-from core.database import open_sqlite
+from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings
-from ops import homes
+from ops import homes, postgres
 from ops.claims import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
@@ -45,10 +45,7 @@ def look(settings: Settings) -> Look:
     Raises:
         Unavailable: there is no database.
     """
-    path = homes.database_file(settings.home)
-    if not path.exists():
-        raise Unavailable("`{home}` has no database yet; run `yumen init`", home=settings.home)
-    database, now = open_sqlite(path), system()
+    database, now = _database(settings), system()
     try:
         problems = (
             [] if migrations.is_current(database.engine) else ["the schema is of another version; start the service once with this one"]
@@ -58,6 +55,15 @@ def look(settings: Settings) -> Look:
     finally:
         database.engine.dispose()
     return Look(facts, problems, _warnings(settings))
+
+
+def _database(settings: Settings) -> Database:
+    if settings.database.url:
+        return postgres.opened(settings.database.url)
+    path = homes.database_file(settings.home)
+    if not path.exists():
+        raise Unavailable("`{home}` has no database yet; run `yumen init`", home=settings.home)
+    return open_sqlite(path)
 
 
 def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:

@@ -39,8 +39,13 @@ def _browser() -> bool:
     return any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
 
 
+def _postgresql() -> bool:
+    return any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or _program("initdb", "pg_ctl")()
+
+
 COMPONENTS: Mapping[str, Component] = {
     "openssl": Component(("openssl",), "second opinion on every certificate, CRL and OCSP answer", _program("openssl")),
+    "postgresql": Component(("postgresql",), "the trail and the rooms on a real server, attacked and killed", _postgresql),
     "chromium": Component(("chromium",), "the pages in a real browser", _browser),
     "cjk-font": Component(("fonts-noto-cjk",), "Chinese text in screenshots", _chinese_font),
     "nss": Component(("libnss3-tools",), "client certificates in the browser's store", _program("certutil", "pk12util")),

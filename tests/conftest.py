@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from tests import components
+from tests.postgres import Cluster
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -16,6 +19,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     wanted = [name for mark in item.iter_markers("component") for name in mark.args]
     if lacking := components.missing(wanted):
         (pytest.fail if components.must_have_all() else pytest.skip)(f"missing: {', '.join(lacking)}; see tests/components.py")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running PostgreSQL server for this process of the tests."""
+    for room in ("audit", "authz", "ca"):
+        importlib.import_module(f"{room}.tables")
+    server = Cluster()
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "rate-limited": 429,
         "code-used": 429,
         "unavailable": 503,
+        "recorded-not-yet-proved": 503,
     }
 )
 
@@ -39,6 +40,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "rate-limited": "too many attempts",
         "code-used": "the one-time code was used before",
         "unavailable": "something needed cannot be reached",
+        "recorded-not-yet-proved": "it is done and recorded, the proof follows",
     }
 )
 

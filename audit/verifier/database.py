@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from .errors import Tampered, Unreadable
@@ -48,6 +48,13 @@ class Report:
     open_numbers: dict[Writer, Ranges]
 
 
+class Connection(Protocol):
+    """What the check needs of a database connection: `?` stands for each value, the answer is a cursor over the rows."""
+
+    def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Any:
+        """Run one query."""
+
+
 def check_database(path: Path, heads: Sequence[Checkpoint]) -> Report:
     """Check every log of the file at `path` that one of `heads` (trusted, opened before) is about, to its last entry.
 
@@ -55,21 +62,30 @@ def check_database(path: Path, heads: Sequence[Checkpoint]) -> Report:
         Unreadable: not a database with a trail, or no head was given.
         Tampered: the first thing found wrong, with its index or range.
     """
-    if not heads:
-        raise Unreadable("a database proves nothing by itself: give at least one checkpoint that was saved outside")
-    numbers = Numbers()
     try:
         with closing(_open(path)) as connection:
             connection.execute("BEGIN")
-            logs = _logs(connection)
-            if unknown := {head.origin for head in heads} - set(logs):
-                raise Tampered(f"the log `{min(unknown)}` is not in the database")
-            reports = []
-            for origin, place in sorted(logs.items()):
-                trusted = sorted((head for head in heads if head.origin == origin), key=lambda head: head.size)
-                reports.append(_Walk(connection, place, trusted, numbers).report(origin))
+            return check_connection(connection, heads)
     except sqlite3.Error as error:
         raise Unreadable(f"the database cannot be read: {error}") from error
+
+
+def check_connection(connection: Connection, heads: Sequence[Checkpoint]) -> Report:
+    """The same through a `connection` that shows one moment of the database.
+
+    Raises:
+        Unreadable, Tampered: as for a file.
+    """
+    if not heads:
+        raise Unreadable("a database proves nothing by itself: give at least one checkpoint that was saved outside")
+    numbers = Numbers()
+    logs = _logs(connection)
+    if unknown := {head.origin for head in heads} - set(logs):
+        raise Tampered(f"the log `{min(unknown)}` is not in the database")
+    reports = []
+    for origin, place in sorted(logs.items()):
+        trusted = sorted((head for head in heads if head.origin == origin), key=lambda head: head.size)
+        reports.append(_Walk(connection, place, trusted, numbers).report(origin))
     if gaps := numbers.missing(ended=True):
         (node, boot), ranges = min(gaps.items())
         raise Tampered(f"events {ranges[0][0]} to {ranges[0][1]} of process {node}/{boot} never reached the trail and were not voided")
@@ -87,7 +103,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _logs(connection: sqlite3.Connection) -> dict[str, tuple[str, int]]:
+def _logs(connection: Connection) -> dict[str, tuple[str, int]]:
     """Trees by origin. Several rows of one origin would let an attacker choose: the origin must end in log and epoch."""
     found = {}
     for log, epoch, origin in connection.execute("SELECT log, epoch, origin FROM trail_epoch"):
@@ -100,7 +116,7 @@ def _logs(connection: sqlite3.Connection) -> dict[str, tuple[str, int]]:
 class _Walk:
     """One pass over one log, in the order of its entries."""
 
-    def __init__(self, connection: sqlite3.Connection, place: tuple[str, int], heads: Sequence[Checkpoint], numbers: Numbers) -> None:
+    def __init__(self, connection: Connection, place: tuple[str, int], heads: Sequence[Checkpoint], numbers: Numbers) -> None:
         self._connection, self._place, self._numbers = connection, place, numbers
         self._heads = list(heads)
         self._name = f"{place[0]}/{place[1]}"

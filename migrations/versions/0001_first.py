@@ -240,11 +240,11 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_trail_event_actor", "trail_event", ["actor", "t"], unique=False)
-    op.create_index("ix_trail_event_cert", "trail_event", ["cert", "t"], unique=False, sqlite_where=sa.text("cert != ''"))
+    op.create_index("ix_trail_event_cert", "trail_event", ["cert", "t"], unique=False, sqlite_where=sa.text("cert != ''"), postgresql_where=sa.text("cert != ''"))
     op.create_index("ix_trail_event_code", "trail_event", ["code", "t"], unique=False)
     op.create_index("ix_trail_event_id", "trail_event", ["id"], unique=False)
     op.create_index("ix_trail_event_object", "trail_event", ["object", "t"], unique=False)
-    op.create_index("ix_trail_event_request_id", "trail_event", ["request_id", "t"], unique=False, sqlite_where=sa.text("request_id != ''"))
+    op.create_index("ix_trail_event_request_id", "trail_event", ["request_id", "t"], unique=False, sqlite_where=sa.text("request_id != ''"), postgresql_where=sa.text("request_id != ''"))
     op.create_index("ix_trail_event_t", "trail_event", ["t"], unique=False)
     op.create_table(
         "trail_tile",
@@ -432,6 +432,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("revision", name=op.f("uq_ca_revocation_revision")),
     )
     # Rows of the trail are added and never changed or removed.
+    if op.get_bind().dialect.name != "sqlite":
+        return
     op.execute(
         "CREATE TRIGGER trail_batch_no_delete BEFORE DELETE ON trail_batch BEGIN SELECT RAISE(ABORT, 'trail_batch is append-only'); END"
     )

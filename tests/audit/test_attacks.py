@@ -252,6 +252,7 @@ def test_a_log_hidden_behind_another_epoch_is_found(attacked: Attacked) -> None:
     assert "epoch row" in str(attacked.finding())
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_trees_of_two_tile_levels_are_checked_whole(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     width = 4
     for module in ("audit.append", "audit.verifier.database", "audit.tiles"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from audit.check import Standing, now, standing
 from audit.checkpoint import LogKey, Publisher, create_log_keys, verifier_keys
 from audit.permit import Action, Actor, ActorKind, Permit
 from audit.search import entry
-from audit.tables import INSERT_ONLY, TrailCheckpoint
+from audit.tables import TrailCheckpoint
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
 from audit.verifier.errors import Tampered
@@ -25,13 +24,7 @@ OFFICER = Actor(ActorKind.PERSON, "p_" + "b" * 32, "cert", roles=("auditor",))
 
 
 def attack(home: Home, *statements: str) -> None:
-    with sqlite3.connect(home.file) as db:
-        for table in INSERT_ONLY:
-            db.execute(f"DROP TRIGGER IF EXISTS {table}_no_update")
-            db.execute(f"DROP TRIGGER IF EXISTS {table}_no_delete")
-        for statement in statements:
-            db.execute(statement)
-    db.close()
+    home.attack(*statements)
 
 
 def note(home: Home, log: str) -> Path:
@@ -159,7 +152,7 @@ def test_the_service_checks_itself_and_records_what_came_out(home: Home) -> None
         ("yumen.test/ca/1", ""),
         ("yumen.test/access/1", ""),
     ]
-    attack(home, "UPDATE trail_event SET body = replace(body, 'allow', 'denyy') WHERE log = 'access' AND idx = 2")
+    attack(home, "UPDATE trail_event SET body = leaf WHERE log = 'access' AND idx = 2")
     ca, access = now(home.trail, notes, permit=permit)
     assert ca.problem == ""
     assert "entry 2 of access/1" in access.problem

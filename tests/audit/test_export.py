@@ -228,6 +228,7 @@ def test_garbage_is_unreadable(home: Home) -> None:
             check_bundle(data, home.keys)
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_the_command_checks_every_kind_of_evidence(home: Home, exported: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = [argument for key in home.keys for argument in ("--key", key.encode())]
     files = unpack(exported)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sqlite3
 
 import pytest
 
@@ -22,8 +21,7 @@ class Settable:
 
 
 def counted(home: Home) -> list[dict[str, object]]:
-    with sqlite3.connect(home.file) as db:
-        return [json.loads(body)["d"] for (body,) in db.execute("SELECT body FROM trail_event WHERE code = 'AZ2009' ORDER BY idx")]
+    return [json.loads(body)["d"] for (body,) in home.rows("SELECT body FROM trail_event WHERE code = 'AZ2009' ORDER BY idx")]
 
 
 def test_one_event_for_each_kind_network_and_minute(home: Home) -> None:
@@ -56,6 +54,7 @@ def test_a_flood_from_everywhere_ends_in_one_row(home: Home) -> None:
     assert sum(row["count"] for row in rows) == 1500
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_counts_survive_a_closed_trail(home: Home) -> None:
     noise = Noise(home.trail, Settable())
     noise.count("unauthenticated", "10.0.0.1", "GET /")

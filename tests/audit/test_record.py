@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from audit.record import UnrecordedChange, recording, volatile_tables
 from core.database import Model
 from core.errors import Conflict, Malformed, Unavailable
+from migrations.rights import guard
 from tests.audit.homes import Home, issued
 
 
@@ -28,7 +29,13 @@ class LastSeen(Model):
 
 @pytest.fixture
 def tables(home: Home) -> Home:
-    Model.metadata.create_all(home.database.engine, tables=[Fact.__table__, LastSeen.__table__])
+    if home.database.lock:
+        Model.metadata.create_all(home.database.engine, tables=[Fact.__table__, LastSeen.__table__])
+    else:
+        home.rows("CREATE TABLE test_fact (id SERIAL PRIMARY KEY, word varchar NOT NULL)")
+        home.rows("CREATE TABLE test_last_seen (id SERIAL PRIMARY KEY)")
+        home.rows("GRANT SELECT, INSERT, UPDATE, DELETE ON test_fact, test_last_seen TO yumen_worker")
+        home.rows(guard("test_fact"))
     with recording(home.trail) as tx:
         tx.db.add(Fact(id=1, word="before"))
         tx.record(issued(0))

@@ -118,6 +118,7 @@ def test_more_terms_than_a_statement_can_hold_are_refused() -> None:
     assert parse_query("actor:oa " * MAX_TERMS).conditions
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # the planner asked is that of SQLite
 @pytest.mark.parametrize(
     ("text", "index"),
     [

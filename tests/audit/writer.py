@@ -30,9 +30,9 @@ def tell(receipts: list[Receipt], since: float) -> None:
 def acknowledge_early(trail: Trail) -> None:
     place = trail._place
 
-    def hasty(*arguments: object) -> list[Receipt]:
+    def hasty(*arguments: object) -> dict[int, Receipt]:
         receipts = place(*arguments)  # type: ignore[arg-type]
-        tell(receipts, time.monotonic())
+        tell(list(receipts.values()), time.monotonic())
         time.sleep(0.003)
         return receipts
 

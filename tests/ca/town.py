@@ -41,7 +41,7 @@ from ca.worker import Worker
 from ca.works import Works
 from certs import csr
 from certs.suites import SUITES, PrivateKey, PublicKey, Suite
-from core.database import Model, open_sqlite
+from core.database import Database, Model, open_postgres, open_sqlite
 from core.errors import NotFound
 from core.settings import CA
 
@@ -286,9 +286,7 @@ class Town:
 def open_town(folder: Path, *, node: str = "a", boundary: Boundary = nothing, clock: Clock | None = None) -> Town:
     """Open the home in `folder`, as a process that starts now; the directory and assets are always the same."""
     clock = clock or Clock()
-    database = open_sqlite(folder / "town.db")
-    event.listen(database.engine, "connect", lambda connection, _: connection.set_trace_callback(partial(_statement, boundary)))
-    Model.metadata.create_all(database.engine)
+    database = _open_database(folder, boundary)
     trail = open_trail(database, clock.now, Writer.fresh(node), b"p" * 32)
     ldif_file = folder / "directory.ldif"
     accounts = province.write(ldif_file, hasher=province.QUICK) if not ldif_file.exists() else province.accounts()
@@ -307,6 +305,15 @@ def open_town(folder: Path, *, node: str = "a", boundary: Boundary = nothing, cl
         assets={asset.ref: asset for asset in assets},
     )
     return Town(folder, trail, snapshot, FileSigners(folder / "keys", boundary), clock, by_uid)
+
+
+def _open_database(folder: Path, boundary: Boundary) -> Database:
+    if (folder / "postgres").exists():
+        return open_postgres((folder / "postgres").read_text().format(role="yumen_worker"))
+    database = open_sqlite(folder / "town.db")
+    event.listen(database.engine, "connect", lambda connection, _: connection.set_trace_callback(partial(_statement, boundary)))
+    Model.metadata.create_all(database.engine)
+    return database
 
 
 def _statement(boundary: Boundary, sql: str) -> None:

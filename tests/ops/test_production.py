@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ca.states import RequestState
 from ca.subjects import facts
 from certs import csr
 from core.errors import Denied, Unavailable
-from core.settings import Settings, load
+from core.settings import Database, Settings, load
 from ops import init, running
 from ops.first import SealedKey, request_der
 from ops.node import Node, open_node
@@ -48,8 +49,8 @@ def people() -> str:
     return "\n".join(lines)
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.component("postgresql"))])
+def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("production")
     home = folder / "home"
     home.mkdir()
@@ -59,6 +60,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (home / "yumen.toml").write_text(f'[web]\nhttps_url = "https://yumen.jiangzhou.example"\n[keys]\n{keys}')
     province.write(home / "directory.ldif", seed=7, hasher=province.QUICK)
     found = load({"YUMEN_HOME": str(home)})
+    if request.param == "postgresql":
+        cluster = request.getfixturevalue("cluster")
+        name = cluster.new_database()
+        found = replace(found, database=Database(url=cluster.url("yumen_worker", name)))
+        init.make_home(found, tell=lambda _: None, admin_url=cluster.url("admin", name))
     init.make_home(found, tell=lambda _: None)
     init.hold_ceremony(found, CEREMONY + people(), say=lambda _: None)
     return found

@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("core", "certs", "audit", "authz", "ca", "ops", "web")
 
 #: The classes of the error tree: their first argument is a template.
-ERRORS = ("Error", "Malformed", "Unauthenticated", "Denied", "NotFound", "Conflict", "TooLarge", "RateLimited", "CodeUsed", "Unavailable")
+ERRORS = (
+    *("Error", "Malformed", "Unauthenticated", "Denied", "NotFound", "Conflict", "TooLarge", "RateLimited", "CodeUsed"),
+    *("Unavailable", "NotYetProved"),
+)
 #: These, and functions that mark a text or hand a template on.
 KEYWORDS = dict.fromkeys((*ERRORS, "_", "_l", "gettext", "lazy_gettext", "_wait"))
 

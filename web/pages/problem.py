@@ -14,6 +14,9 @@ from core.logs import request_id
 from web import door, problems
 from web.pages import language, words
 
+#: What is told by its own name although it is no mistake of the caller's.
+_TOLD = {"unavailable", "recorded-not-yet-proved"}
+
 
 def problem(error: Error, status: int) -> AnyResponse:
     """The page for `error`; who is not signed in and only looks is sent to the entrance instead."""
@@ -23,7 +26,7 @@ def problem(error: Error, status: int) -> AnyResponse:
     page = render_template(
         "error.html",
         status=status,
-        title=words.say(words.PROBLEM, error.code if status < 500 or error.code == "unavailable" else "internal"),
+        title=words.say(words.PROBLEM, error.code if status < 500 or error.code in _TOLD else "internal"),
         detail=said(error),
         reason=words.say(words.REASON, reason) if reason else "",
         request_id=request_id.get(),

@@ -150,6 +150,7 @@ PROBLEM: Mapping[str, Any] = {
     "rate-limited": _l("Too many attempts"),
     "code-used": _l("This code was used before"),
     "unavailable": _l("Not possible at the moment"),
+    "recorded-not-yet-proved": _l("Done, the proof follows"),
 }
 
 

@@ -1,0 +1,146 @@
+"""The trail on PostgreSQL: written by functions of the database, because no role of the service may write its tables.
+
+`append` takes the sequencing lock, first places what other transactions enqueued, hashes in the server and adds one
+journal row for each process. A transaction of facts only enqueues, so that it holds no lock; the next `append`, whoever
+makes it, places its events. What the function answers is computed again here before it is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from audit.append import Batch, Receipt, Rows
+from audit.body import Entry, Writer
+from audit.verifier.database import Report, check_connection
+from audit.verifier.merkle import Frontier
+from audit.verifier.note import Checkpoint
+from core.database import Database
+
+#: What a commit is refused with that changed facts and enqueued no event.
+_UNRECORDED = "YU001"
+
+_COLUMNS = ("text", "bigint", *["text"] * 7)
+_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in (*_COLUMNS, "bytea"))
+_APPEND = f"SELECT first, first_edge, size, root FROM audit.append(%s, %s, %s, %s, %s, %s, %s, {_ARRAYS})"  # noqa: S608 - names of types
+_ENQUEUE = f"SELECT audit.enqueue(%s, %s, %s, %s::text[], %s::bigint[], {_ARRAYS})"
+_DISCLOSE = "SELECT audit.disclose(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::bytea[])"
+_OPEN = "SELECT present, is_new FROM audit.open_epoch(%s, %s, %s)"
+_FIND = "SELECT id, log || '/' || epoch, idx, encode(leaf, 'hex') FROM audit.trail_event WHERE id = ANY(%s)"
+_PUT = "SELECT audit.put_checkpoint(%s, %s, %s, %s, %s, %s)"
+
+
+class Missequenced(RuntimeError):
+    """The database answered with a tree that is not the one our entries make: never caught, nothing is acknowledged."""
+
+
+class PostgresLedger:
+    """How the trail is kept in PostgreSQL."""
+
+    #: Facts commit with their events enqueued; the tree takes them in afterwards, before the answer.
+    enqueues = True
+
+    def place(self, cursor: Any, batch: Batch) -> list[Receipt]:
+        """Write the entries behind the present head, after what waits; they count once the transaction has committed.
+
+        Raises:
+            Missequenced: index, size or root is not what the entries make.
+        """
+        entries, writer = batch.entries, batch.writer
+        self._disclose(cursor, entries)
+        highest = max((entry.counter for entry in entries), default=0)
+        account = (batch.log, batch.epoch, batch.at, writer.node, writer.boot, highest, batch.settled)
+        first, edge, size, root = cursor.execute(_APPEND, (*account, *_arrays(entries))).fetchone()
+        tree = Frontier(first, edge)
+        tree.extend([entry.leaf for entry in entries])
+        if (tree.size, tree.root()) != (size, root):
+            raise Missequenced(f"{batch.log}/{batch.epoch} at {first}: the database tells of another tree")
+        name = f"{batch.log}/{batch.epoch}"
+        return [Receipt(name, first + offset, entry.leaf.hex()) for offset, entry in enumerate(entries)]
+
+    def enqueue(self, session: Session, entries: Sequence[Entry], writer: Writer, settled: int) -> None:
+        """Let `entries` commit with the facts of `session`; the next `place` of anybody puts them into the tree."""
+        cursor = _driver(session).cursor()
+        self._disclose(cursor, entries)
+        logs, counters = [entry.log for entry in entries], [entry.counter for entry in entries]
+        cursor.execute(_ENQUEUE, (writer.node, writer.boot, settled, logs, counters, *_arrays(entries)))
+
+    def find(self, cursor: Any, entries: Iterable[Entry]) -> dict[int, Receipt]:
+        """Where those of `entries` stand that are in the tree, by counter."""
+        counters = {entry.columns[0]: entry for entry in entries}
+        found: dict[int, Receipt] = {}
+        for identity, log, idx, leaf in cursor.execute(_FIND, (list(counters),)).fetchall():
+            entry = counters[identity]
+            if leaf != entry.leaf.hex():
+                raise Missequenced(f"{log} at {idx}: the database holds another entry under our id")
+            found[entry.counter] = Receipt(log, idx, leaf)
+        return found
+
+    def open_epoch(self, cursor: Any, log: str, origin: str, at: int) -> tuple[int, bool]:
+        """The present epoch of `log`, and whether it was opened now; what dead processes enqueued is placed."""
+        epoch, is_new = cursor.execute(_OPEN, (log, f"{origin}/1", at)).fetchone()
+        return epoch, is_new
+
+    def rows(self, cursor: Any) -> Rows:
+        """Runs a query with `?` for each value and gives its rows."""
+        return lambda sql, values: cursor.execute(sql.replace("?", "%s"), values).fetchall()
+
+    def put_checkpoint(self, session: Session, row: dict[str, Any]) -> None:
+        """Store a published head; the worker's role alone may."""
+        _driver(session).cursor().execute(_PUT, [row[name] for name in ("log", "epoch", "size", "root", "note", "t")])
+
+    def rows_changed(self, session: Session) -> int:
+        """Not told by the driver: a trigger refuses the commit instead."""
+        return 0
+
+    def is_unrecorded(self, error: BaseException) -> bool:
+        """Whether `error` is the refusal of facts without an event."""
+        return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _UNRECORDED
+
+    def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
+        """Check every entry against `heads`, in one snapshot of the database.
+
+        Raises:
+            Tampered: as for a database file.
+        """
+        with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            with ExitStack() as stack:
+                return check_connection(_Streaming(connection, stack), heads)
+
+    def _disclose(self, cursor: Any, entries: Sequence[Entry]) -> None:
+        openings = [(entry.columns[0], *opening) for entry in entries for opening in entry.openings]
+        if openings:
+            cursor.execute(_DISCLOSE, [list(column) for column in zip(*openings, strict=True)])
+
+
+class _Streaming:
+    """A connection as the verifier asks it: long answers come row by row."""
+
+    def __init__(self, connection: Connection, stack: ExitStack) -> None:
+        self._driver: Any = connection.connection.driver_connection
+        self._stack = stack
+        self._named = 0
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """A cursor over the rows of a query with `?` for each value."""
+        if "ORDER BY" not in sql:
+            return self._driver.execute(sql.replace("?", "%s"), values)
+        self._named += 1
+        cursor = self._stack.enter_context(self._driver.cursor(name=f"walk_{self._named}"))
+        cursor.itersize = 2000
+        return cursor.execute(sql.replace("?", "%s"), values)
+
+
+def _arrays(entries: Sequence[Entry]) -> list[list[Any]]:
+    columns = [[entry.columns[at] for entry in entries] for at in range(len(_COLUMNS))]
+    return [*columns, [entry.body for entry in entries]]
+
+
+def _driver(session: Session) -> Any:
+    return session.connection().connection.driver_connection
