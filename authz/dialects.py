@@ -1,6 +1,6 @@
 """How directory servers differ, as data: what their entries are called, and how a change is noticed. Pure.
 
-Whatever the server calls things, an entry leaves here as `authz.people.build` reads it: `inetOrgPerson`,
+Whatever the server calls things, an entry leaves here as `authz.tree` reads it: `inetOrgPerson`,
 `organizationalUnit` and `groupOfNames`, each with `entryUUID`.
 """
 
@@ -121,7 +121,7 @@ class Dialect:
         return sorted(names | {theirs.partition(";")[0] for theirs in (*self.person.values(), *self.unit.values())})
 
     def entries(self, found: Iterable[Found]) -> list[Entry]:
-        """What the server sent, as `authz.people.build` reads it, always in the same order.
+        """What the server sent, as `authz.tree` reads it, always in the same order.
 
         Raises:
             Malformed: an entry has no identity, or values that are no text.

@@ -8,6 +8,7 @@ library's own pools and restarting strategies are not used: they wait for frozen
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import ssl
@@ -15,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +24,11 @@ import ldap3
 import structlog
 from ldap3.core.exceptions import LDAPOperationResult
 
-from authz import ldif
 from authz.dialects import DIALECTS, Dialect, Found, Stamp, matching, part
 from authz.failover import Broken, Deadline, Server, Servers
 from authz.ldif import MAX_PASSWORD_BYTES, Reading
 from authz.people import Entry, normal_dn
+from authz.tree import keyed
 from core.errors import Error, Unauthenticated, Unavailable
 from core.settings import Directory as Settings
 
@@ -202,17 +202,27 @@ class LdapDirectory:
         """Close all connections."""
         self._servers.close()
 
-    def read(self) -> Reading:
+    def read(self, after: str = "") -> Reading:
         """See `authz.ldif.Source.read`. Everything is read again only when the servers' mark of the last change moved."""
         with self._lock:
+            if self._stamp is None and after:
+                self._stamp = self._stamped(after)
             stamp = self._servers.ask(self._stamp_of, Deadline(self._settings.deadline.total_seconds()))
             if self._reading is None or stamp != self._stamp:
                 stamp, entries = self._servers.ask(self._everything, Deadline(self._settings.read_deadline.total_seconds()))
-                digest = sha256(ldif.encode(entries)).hexdigest()
-                if self._reading is None or digest != self._reading.digest:
-                    self._reading = Reading(digest, tuple(entries))
+                found = keyed(entries)
+                same = self._reading is not None and self._reading.by_id == found
+                self._reading = Reading(self._reading.by_id if same and self._reading else found, mark=self._mark(stamp))
                 self._stamp = stamp
             return self._reading
+
+    def _mark(self, stamp: Stamp) -> str:
+        """`stamp` for keeping, where those of two servers can be compared; it is good for these servers only."""
+        return json.dumps([self._settings.base, sorted(self._settings.urls.split()), dict(stamp.at)]) if self._dialect.ordered else ""
+
+    def _stamped(self, mark: str) -> Stamp | None:
+        base, urls, at = json.loads(mark)
+        return Stamp("", at) if [base, urls] == [self._settings.base, sorted(self._settings.urls.split())] else None
 
     def check_password(self, uid: str, password: str) -> None:
         """See `authz.ldif.Source.check_password`: the service account finds the entry, the password is tried on a connection of its own."""

@@ -14,20 +14,35 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, SelectBase, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import (
+    DateTime,
+    Dialect,
+    Engine,
+    MetaData,
+    NullPool,
+    SelectBase,
+    TypeDecorator,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as SilentPool
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.dml import UpdateBase
 
 from core.errors import Unavailable
 
@@ -44,6 +59,12 @@ _SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
 }
+
+
+#: What is notified when a change was committed that others wait for, and how long a listener waits before it sees that it shall end.
+_CHANNEL = "yumen"
+_LISTENING_SECONDS = 0.25
+_RINGS = "yumen_rings"
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -84,6 +105,23 @@ class Model(DeclarativeBase):
     )
 
 
+class Bell:
+    """Wakes those who wait for a change. It only saves time: whoever waits looks again after a while of his own accord."""
+
+    def __init__(self) -> None:
+        self._waiters: list[threading.Event] = []
+
+    def waiter(self) -> threading.Event:
+        """Something to wait for: it is set at each ring; whoever waits clears it, and then looks."""
+        self._waiters.append(threading.Event())
+        return self._waiters[-1]
+
+    def ring(self) -> None:
+        """Wake all who wait in this process."""
+        for waiter in self._waiters:
+            waiter.set()
+
+
 @dataclass(frozen=True)
 class Database:
     """One database and, for SQLite, the file that its writers lock. Safe to share between threads."""
@@ -94,6 +132,10 @@ class Database:
     begin: str = "BEGIN IMMEDIATE"
     #: What the driver raises when the database does not do its part.
     failures: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+    #: Where a commit does not wait for the disk.
+    hasty: Engine | None = None
+    #: Rings when a transaction that asked for it with `ring` has committed.
+    bell: Bell = field(default_factory=Bell, repr=False)
     _thread: threading.local = field(default_factory=threading.local, repr=False)
 
     @contextmanager
@@ -133,6 +175,8 @@ class Database:
                     session.connection(execution_options={"yumen_write": True})
                     yield session
                     session.commit()
+                    if session.info.get(_RINGS):
+                        self.bell.ring()
             except (DatabaseError, SilentPool) as error:
                 if isinstance(error, DatabaseError) and not isinstance(error.orig, self.failures):
                     raise
@@ -162,6 +206,54 @@ class Database:
         finally:
             self._thread.writing = False
 
+    def jot(self, change: UpdateBase) -> Any:
+        """Change volatile rows by one statement whose commit does not wait for the disk; the first value that it returns.
+
+        Raises:
+            Unavailable: as for `writing`.
+        """
+        if self.in_write or not _is_volatile(change):
+            raise RuntimeError("only volatile rows are jotted down, and not inside a write transaction")
+        try:
+            with self._exclusive(), Session(self.hasty or self.engine) as session:
+                session.connection(execution_options={"yumen_write": True})
+                if self.hasty is None:
+                    session.execute(text("SET LOCAL synchronous_commit = off"))
+                result: Any = session.execute(change)
+                found = result.scalar() if result.returns_rows else None
+                session.commit()
+                return found
+        except self._refusals as error:
+            raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Ring this process's bell for every other process's changes as well, while the block runs; on PostgreSQL only."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._listen, args=(stop,), name="database-bell", daemon=True)
+        if self.lock is None:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if self.lock is None:
+                thread.join()
+
+    def _listen(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            with suppress(*self._read_failures), closing(self.engine.raw_connection()) as pooled:
+                pooled.detach()  # the pool's connections are for those who ask
+                connection: Any = pooled.driver_connection
+                with closing(connection):
+                    connection.autocommit = True
+                    connection.execute(f"LISTEN {_CHANNEL}")
+                    self.bell.ring()
+                    while not stop.is_set():
+                        for _ in connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1):
+                            self.bell.ring()
+            stop.wait(_LISTENING_SECONDS)
+
     @property
     def _refusals(self) -> tuple[type[Exception], ...]:
         return (*self.failures, OperationalError, SilentPool)
@@ -177,6 +269,17 @@ class Database:
     def in_write(self) -> bool:
         """Whether this thread holds the write transaction: waiting for the flusher then would never end."""
         return getattr(self._thread, "writing", False)
+
+
+def ring(session: Session) -> None:
+    """Ring the bell when the write transaction of `session` commits; on PostgreSQL in every process that listens."""
+    session.info[_RINGS] = True
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_notify(_CHANNEL, "")))
+
+
+def _is_volatile(change: UpdateBase) -> bool:
+    return any(mapper.local_table is change.table and mapper.class_.__volatile__ for mapper in Model.registry.mappers)
 
 
 def insertion(session: Session) -> Any:
@@ -268,18 +371,26 @@ class _Waiter:
 
 def open_sqlite(path: Path) -> Database:
     """Open (or create) the SQLite database at `path`; its lock file stands beside it."""
+    return Database(
+        _sqlite(path, "FULL", pool_size=32),
+        path.with_suffix(".lock"),
+        hasty=_sqlite(path, "NORMAL", poolclass=NullPool),  # the journal alone is not waited for: nothing can be damaged
+    )
+
+
+def _sqlite(path: Path, synchronous: str, **pool: Any) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         connect_args={"check_same_thread": False, "timeout": 2},
-        pool_size=32,
         hide_parameters=True,  # an error's text goes into logs, and what it was about may be personal
+        **pool,
     )
 
     @event.listens_for(engine, "connect")
     def _settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         assert isinstance(connection, sqlite3.Connection)
         connection.isolation_level = None  # we begin transactions ourselves; the driver would begin them too late
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -287,7 +398,7 @@ def open_sqlite(path: Path) -> Database:
         write = connection.get_execution_options().get("yumen_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
-    return Database(engine, path.with_suffix(".lock"))
+    return engine
 
 
 def open_postgres(url: str) -> Database:

@@ -24,6 +24,7 @@ from audit.trail import LOGS, Trail, Writer, open_trail
 from authz import keys as authz_keys
 from authz.decide import Target, service_permit
 from authz.directory import LdapDirectory
+from authz.follower import Follower
 from authz.ldif import LdifDirectory, Source
 from authz.snapshot import Freshness
 from authz.world import World
@@ -46,6 +47,9 @@ _NOISE_SECONDS = 5.0
 
 #: How long the authorities are kept before they are looked for again.
 _ANCHORS_SECONDS = 0.25
+
+#: How long a process that only serves waits at its start for word of the one that follows the directory.
+_LEADER_SECONDS = 5.0
 
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
@@ -72,6 +76,8 @@ class Node:
     worker_vault: Vault | None
     trail: Trail
     world: World
+    #: Reads the directory for everybody, in the process that leads.
+    follower: Follower
     responder: Responder
     noise: Noise
     #: Signs checkpoints; `None` in a process that only serves.
@@ -127,10 +133,13 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     source = _source(settings)
     stack.callback(source.close)
     world = World(trail, source, authz_keys.open_keys(vault), settings, trust=Anchors(database))
-    if world.refresh().freshness is Freshness.STALE:
-        raise Unavailable(
-            "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
-        )
+    follower = Follower(world)
+    stack.enter_context(database.listening())
+    _first_look(world, follower, role)
+    if role == "operator":
+        following = Ticker("directory", settings.authz.poll.total_seconds(), follower.step)
+        following.start()
+        stack.callback(following.stop)
     world.start()
     stack.callback(world.close)
     responder = Responder(trail, SealedSigners(vault), settings.ca)
@@ -150,12 +159,34 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         worker_vault=keys,
         trail=trail,
         world=world,
+        follower=follower,
         responder=responder,
         noise=noise,
         publisher=_publisher(trail, keys, settings) if keys else None,
         works=_works(trail, world, keys, settings) if keys else None,
         _open=stack.pop_all(),
     )
+
+
+def _first_look(world: World, follower: Follower, role: str) -> None:
+    """See that there is a directory to decide on: from the rows, where others follow it, else from its source.
+
+    A worker on a database of its own starts without one: revocation lists must go out even then.
+
+    Raises:
+        Unavailable: nothing can be decided.
+    """
+    shared = bool(world.settings.database.url)
+    if not shared or role == "operator":
+        while follower.step():
+            pass
+    end = time.monotonic() + (_LEADER_SECONDS if shared and role == "serve" else 0)
+    while world.refresh().freshness is Freshness.STALE and time.monotonic() < end:
+        time.sleep(_ANCHORS_SECONDS)
+    if world.current().freshness is Freshness.STALE and not (shared and role == "worker"):
+        raise Unavailable(
+            "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
+        )
 
 
 def _source(settings: Settings) -> Source:

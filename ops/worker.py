@@ -46,6 +46,10 @@ class Worker:
         self._claim = leadership(node.settings.home)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        # The directory has a thread of its own: what is slow here must not age it.
+        self._following = threading.Thread(
+            target=node.follower.follow, args=(self._stop, lambda: self.leading), name="directory", daemon=True
+        )
         authority = Authority(node.works)
         self._jobs = [
             _Job("authority", node.settings.ca.period.total_seconds(), authority.step),
@@ -62,11 +66,13 @@ class Worker:
         """Begin to work, or to stand by while another process works."""
         self._claim.take()
         self._thread.start()
+        self._following.start()
 
     def stop(self) -> None:
         """Finish the job at hand, then let another process lead."""
         self._stop.set()
         self._thread.join()
+        self._following.join()
         self._claim.release()
 
     def _run(self) -> None:
