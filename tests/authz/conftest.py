@@ -1,4 +1,4 @@
-"""A province on a real SQLite file with a real trail; the clock belongs to the test."""
+"""A province on a real database with a real trail; the clock belongs to the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from authz.directory import LdapDirectory
 from authz.keys import Keys
 from authz.people import Entry, Person
 from authz.world import World
-from core.database import Model, open_sqlite
+from core.database import Model, open_postgres, open_sqlite
 from core.settings import Settings
 from tests.authz import slapd
 from tests.authz.sources import LdapSide, LdifSide
@@ -84,6 +84,14 @@ class Place:
         with self.trail.database.reading() as db:
             return list(db.scalars(select(TrailEvent.body).where(TrailEvent.code == code).order_by(TrailEvent.idx)))
 
+    def stored(self) -> bytes:
+        """Everything that the database holds."""
+        if self.trail.database.lock:
+            return b"".join(file.read_bytes() for file in self.path.parent.glob("yumen.db*"))
+        with self.trail.database.reading() as db:
+            values = [value for table in Model.metadata.sorted_tables for row in db.execute(select(table)) for value in row]
+        return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
+
     def edit(self, change) -> None:
         """Rewrite the LDIF file: `change(entry)` gives the new entry, or None to drop it."""
         entries = ldif.parse(self.path.read_bytes())
@@ -111,7 +119,8 @@ class Place:
 def open_place(folder: Path) -> Place:
     """Open the home in `folder`, with all its tables."""
     time = Time()
-    database = open_sqlite(folder / "yumen.db")
+    address = folder / "postgres"
+    database = open_postgres(address.read_text()) if address.exists() else open_sqlite(folder / "yumen.db")
     trail = open_trail(database, time, Writer.fresh("test"), b"p" * 32)
     path = folder / "directory.ldif"
     settings = Settings(home=folder, mode="demo")
@@ -126,16 +135,12 @@ def close(place: Place) -> None:
     place.trail.database.engine.dispose()
 
 
-@pytest.fixture(scope="session")
-def homes(tmp_path_factory):
-    """Two homes that tests copy: before its first ceremony, and with everybody confirmed."""
-    fresh, ready = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("ready")
-    database = open_sqlite(fresh / "yumen.db")
-    Model.metadata.create_all(database.engine)
-    database.engine.dispose()
+def prepare(fresh: Path, ready: Path, moved) -> tuple[Path, Path]:
+    """Two homes that tests copy: before its first ceremony, and with everybody confirmed; `moved` gives the second its own database."""
     accounts = province.write(fresh / "directory.ldif", hasher=province.QUICK)
     close(open_place(fresh))
     shutil.copytree(fresh, ready, dirs_exist_ok=True)
+    moved(ready)
     place = open_place(ready)
     permit = place.permit("service:operator", Action.CEREMONY_PERFORM, Target("ceremony:test"))
     privileged = [account for account in accounts if account.roles[0] not in {"staff", "app-owner"}]
@@ -146,24 +151,67 @@ def homes(tmp_path_factory):
     return fresh, ready
 
 
-def copied(home: Path, folder: Path):
-    shutil.copytree(home, folder, dirs_exist_ok=True)
-    return open_place(folder)
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """The two homes on SQLite."""
+    fresh, ready = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("ready")
+    database = open_sqlite(fresh / "yumen.db")
+    Model.metadata.create_all(database.engine)
+    database.engine.dispose()
+    return prepare(fresh, ready, lambda _: None)
+
+
+def move(cluster, folder: Path) -> str:
+    """Give the home in `folder` a copy of its PostgreSQL database."""
+    address = folder / "postgres"
+    name = cluster.new_database(address.read_text().partition("@/")[2].partition("?")[0])
+    address.write_text(cluster.url("yumen_web", name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def homes_on_postgresql(cluster, tmp_path_factory):
+    """The same on PostgreSQL, where the role of the web processes must be enough."""
+    fresh, ready = tmp_path_factory.mktemp("fresh-postgresql"), tmp_path_factory.mktemp("ready-postgresql")
+    (fresh / "postgres").write_text(cluster.url("yumen_web", cluster.new_database()))
+    return prepare(fresh, ready, lambda folder: move(cluster, folder))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.component("postgresql"))])
+def storage(request):
+    """Of which database: what is claimed of one is claimed of both. Modules that are about servers of directories name one."""
+    return request.param
 
 
 @pytest.fixture
-def place(homes, tmp_path):
-    made = copied(homes[1], tmp_path)
-    yield made
-    close(made)
+def copied(storage, request, tmp_path):
+    """Gives an open copy of one of the two homes."""
+    opened, databases = [], []
+
+    def copy(which: int) -> Place:
+        homes = request.getfixturevalue("homes" if storage == "sqlite" else "homes_on_postgresql")
+        shutil.copytree(homes[which], tmp_path, dirs_exist_ok=True)
+        if storage == "postgresql":
+            databases.append(move(request.getfixturevalue("cluster"), tmp_path))
+        opened.append(open_place(tmp_path))
+        return opened[-1]
+
+    yield copy
+    for place in opened:
+        close(place)
+    for name in databases:
+        request.getfixturevalue("cluster").drop(name)
 
 
 @pytest.fixture
-def unconfirmed(homes, tmp_path):
+def place(copied):
+    return copied(1)
+
+
+@pytest.fixture
+def unconfirmed(copied):
     """A home before its first ceremony."""
-    made = copied(homes[0], tmp_path)
-    yield made
-    close(made)
+    return copied(0)
 
 
 @pytest.fixture

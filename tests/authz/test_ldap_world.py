@@ -24,6 +24,15 @@ SUNQI = province.person_dn("sunqi", QINGHE)
 ONLY_SUNQI = f"dn: {GROUP}\nchangetype: modify\nreplace: member\nmember: {SUNQI}\n"
 
 
+BOTH = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.component("postgresql"))]
+
+
+@pytest.fixture
+def storage(request):
+    """Of which database: what takes many seconds is shown on one."""
+    return getattr(request, "param", "sqlite")
+
+
 @contextmanager
 def following(place, source):
     """A process that follows `source` in its own threads, by the machine's own clock."""
@@ -48,6 +57,7 @@ def seconds_until(holds, most):
     return time.monotonic() - began
 
 
+@pytest.mark.parametrize("storage", BOTH, indirect=True)
 def test_a_role_removed_on_the_server_is_refused_within_two_seconds(place, servers, reading):
     server = servers()
     with following(place, reading(server.url)) as world:
