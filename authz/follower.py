@@ -165,18 +165,14 @@ class Follower:
             row = tx.db.get(DirectoryState, 1)
             if (row.revision if row else 0) != self._revision:
                 return False
-            first = row is None
-            if row is None:
-                row = DirectoryState(id=1)
-                tx.db.add(row)
-            revision = changed(tx.db)
-            row.revision, row.memberships, row.mark, row.refused, row.accepted = revision, new.directory.memberships(), mark, "", ""
+            revision, memberships = changed(tx.db), new.directory.memberships()
+            tx.db.merge(DirectoryState(id=1, revision=revision, memberships=memberships, mark=mark, refused="", accepted=""))
             if news:
                 replica.store(tx.db, news, revision)
             gone = sum(entry is None for entry in news.values())
-            details = {"changed": len(news) - gone, "gone": gone, "persons": len(new.people), "memberships": row.memberships}
+            details = {"changed": len(news) - gone, "gone": gone, "persons": len(new.people), "memberships": memberships}
             tx.record(Event(kind=Kind.DIRECTORY_CHANGED, actor=_ITSELF, object="directory", revision=revision, details=details))
-            for alarm in _alarms(tx.db, self._tree.directory, new.directory, first=first):
+            for alarm in _alarms(tx.db, self._tree.directory, new.directory, first=row is None):
                 tx.record(alarm)
         self._tree, self._revision = new, revision
         return True

@@ -66,7 +66,7 @@ def announce(database: Database) -> int:
 def _first(database: Database) -> int:
     with database.reading() as session:
         insert = insertion(session)(DirectoryLook)
-    database.jot(insert.values(id=1, announced=0, done=0, problem="").on_conflict_do_nothing())
+    database.jot(insert.values(id=1, announced=0, done=0, problem="").on_conflict_do_nothing().returning(DirectoryLook.id))
     return announce(database)
 
 

@@ -42,7 +42,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as SilentPool
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from core.errors import Unavailable
 
@@ -206,8 +206,8 @@ class Database:
         finally:
             self._thread.writing = False
 
-    def jot(self, change: UpdateBase) -> Any:
-        """Change volatile rows by one statement whose commit does not wait for the disk; the first value that it returns.
+    def jot(self, change: ReturningInsert[Any] | ReturningUpdate[Any]) -> Any:
+        """Change volatile rows by one statement whose commit does not wait for the disk; the value that it returns, if any.
 
         Raises:
             Unavailable: as for `writing`.
@@ -219,8 +219,7 @@ class Database:
                 session.connection(execution_options={"yumen_write": True})
                 if self.hasty is None:
                     session.execute(text("SET LOCAL synchronous_commit = off"))
-                result: Any = session.execute(change)
-                found = result.scalar() if result.returns_rows else None
+                found = session.scalar(change)
                 session.commit()
                 return found
         except self._refusals as error:
@@ -243,15 +242,14 @@ class Database:
     def _listen(self, stop: threading.Event) -> None:
         while not stop.is_set():
             with suppress(*self._read_failures), closing(self.engine.raw_connection()) as pooled:
-                pooled.detach()  # the pool's connections are for those who ask
                 connection: Any = pooled.driver_connection
-                with closing(connection):
-                    connection.autocommit = True
-                    connection.execute(f"LISTEN {_CHANNEL}")
-                    self.bell.ring()
-                    while not stop.is_set():
-                        for _ in connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1):
-                            self.bell.ring()
+                pooled.detach()  # the pool's connections are for those who ask
+                connection.autocommit = True
+                connection.execute(f"LISTEN {_CHANNEL}")
+                self.bell.ring()
+                while not stop.is_set():
+                    for _ in connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1):
+                        self.bell.ring()
             stop.wait(_LISTENING_SECONDS)
 
     @property
@@ -278,8 +276,9 @@ def ring(session: Session) -> None:
         session.execute(select(func.pg_notify(_CHANNEL, "")))
 
 
-def _is_volatile(change: UpdateBase) -> bool:
-    return any(mapper.local_table is change.table and mapper.class_.__volatile__ for mapper in Model.registry.mappers)
+def _is_volatile(change: ReturningInsert[Any] | ReturningUpdate[Any]) -> bool:
+    name = getattr(change.table, "name", "")
+    return any(mapper.class_.__volatile__ for mapper in Model.registry.mappers if mapper.class_.__tablename__ == name)
 
 
 def insertion(session: Session) -> Any:

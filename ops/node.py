@@ -49,7 +49,7 @@ _NOISE_SECONDS = 5.0
 _ANCHORS_SECONDS = 0.25
 
 #: How long a process that only serves waits at its start for word of the one that follows the directory.
-_LEADER_SECONDS = 5.0
+_LEADER_SECONDS = 2.0
 
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
@@ -170,21 +170,21 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
 
 
 def _first_look(world: World, follower: Follower, role: str) -> None:
-    """See that there is a directory to decide on: from the rows, where others follow it, else from its source.
+    """See that there is a directory: its source is read in the embedded form and by the operator, who may be alone.
 
-    A worker on a database of its own starts without one: revocation lists must go out even then.
+    Processes that share a database start from its rows. Until one of them follows the directory they are not ready and
+    decide nothing, but revocation lists are published and status is answered.
 
     Raises:
-        Unavailable: nothing can be decided.
+        Unavailable: it cannot be read, or was never.
     """
-    shared = bool(world.settings.database.url)
-    if not shared or role == "operator":
-        while follower.step():
-            pass
-    end = time.monotonic() + (_LEADER_SECONDS if shared and role == "serve" else 0)
-    while world.refresh().freshness is Freshness.STALE and time.monotonic() < end:
+    alone = world.settings.embedded or role == "operator"
+    while alone and follower.step():
+        pass
+    end = time.monotonic() + (0 if alone else _LEADER_SECONDS)
+    while (found := world.refresh()).freshness is Freshness.STALE and time.monotonic() < end and role == "serve":
         time.sleep(_ANCHORS_SECONDS)
-    if world.current().freshness is Freshness.STALE and not (shared and role == "worker"):
+    if found.freshness is Freshness.STALE and (alone or not found.directory.people) and role != "worker":
         raise Unavailable(
             "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
         )

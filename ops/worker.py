@@ -49,7 +49,7 @@ class Worker:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         # The directory has a thread of its own: what is slow here must not age it.
-        self._following = threading.Thread(
+        self._reading = threading.Thread(
             target=node.follower.follow, args=(self._stop, lambda: self.leading), name="directory", daemon=True
         )
         authority = Authority(node.works)
@@ -69,13 +69,13 @@ class Worker:
         """Begin to work, or to stand by while another process works."""
         self._claim.take()
         self._thread.start()
-        self._following.start()
+        self._reading.start()
 
     def stop(self) -> None:
         """Finish the job at hand, then let another process lead."""
         self._stop.set()
         self._thread.join()
-        self._following.join()
+        self._reading.join()
         self._claim.release()
 
     def _run(self) -> None:
