@@ -202,11 +202,13 @@ def _attribute(number: int, line: str) -> tuple[str, str]:
 
 def encode(entries: Iterable[Entry]) -> bytes:
     """The LDIF file that holds `entries`; `parse` gives them back."""
-    records = []
-    for entry in entries:
-        pairs = [("dn", entry.dn), *((name, value) for name, values in entry.attributes.items() for value in values)]
-        records.append("\n".join(_line(name, value) for name, value in pairs))
-    return ("version: 1\n\n" + "\n\n".join(records) + "\n").encode()
+    return ("version: 1\n\n" + "\n\n".join(map(record, entries)) + "\n").encode()
+
+
+def record(entry: Entry) -> str:
+    """The lines of one entry, without the empty line that ends it."""
+    pairs = [("dn", entry.dn), *((name, value) for name, values in entry.attributes.items() for value in values)]
+    return "\n".join(_line(name, value) for name, value in pairs)
 
 
 def _line(name: str, value: str) -> str:

@@ -1,16 +1,18 @@
 """A province in small, for the demonstration and for tests: three levels, two vertical lines, nested groups.
 
 江州省 with two cities and their counties, a public-security and a human-resources bureau at every level. Everything is
-derived from a seed: the same seed gives the same entryUUIDs, and the same passwords.
+derived from a seed: the same seed gives the same entryUUIDs, and the same passwords. A larger land that holds this one is
+written by the same functions.
 """
 
 from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.low_level import Type
@@ -22,17 +24,67 @@ from authz.people import Entry, Holding
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 
 _ROOT = "dc=yumen,dc=demo"
-_LINES = (("gongan", "公安", "Public Security"), ("renshe", "人社", "Human Resources"))
 _SUFFIX = {0: ("厅", "Department"), 1: ("局", "Bureau"), 2: ("局", "Bureau")}
-#: Places: path, Chinese, English, level.
-_PLACES = (
-    ("jiangzhou", "江州省", "Jiangzhou Province", 0),
-    ("linhe.jiangzhou", "临河市", "Linhe City", 1),
-    ("yunshan.jiangzhou", "云山市", "Yunshan City", 1),
-    ("qinghe.linhe.jiangzhou", "清河县", "Qinghe County", 2),
-    ("shiqiao.linhe.jiangzhou", "石桥县", "Shiqiao County", 2),
-    ("songling.yunshan.jiangzhou", "松岭县", "Songling County", 2),
-    ("baiyun.yunshan.jiangzhou", "白云县", "Baiyun County", 2),
+
+
+class Line(NamedTuple):
+    """A vertical line (条线): its id and its names."""
+
+    id: str
+    name: str
+    name_en: str
+
+
+class Place(NamedTuple):
+    """A unit: its path, names, line (empty: the government of the place) and level; a bureau has the level of its government."""
+
+    path: str
+    name: str
+    name_en: str
+    line: str
+    level: int
+
+    @property
+    def above(self) -> str:
+        """The path of the unit above it."""
+        return self.path.partition(".")[2]
+
+    def bureau(self, line: Line) -> Place:
+        """The office of `line` at this place."""
+        suffix, suffix_en = _SUFFIX[self.level]
+        names = (self.name + line.name + suffix, f"{self.name_en} {line.name_en} {suffix_en}")
+        return Place(f"{line.id}.{self.path}", *names, line.id, self.level)
+
+
+class Clerk(NamedTuple):
+    """A person without an account, with roles in the unit at `place`; everybody holds `everyone` beside them."""
+
+    uid: str
+    name: str
+    name_en: str
+    place: str
+    roles: tuple[str, ...] = ("staff",)
+
+
+@dataclass(frozen=True, slots=True)
+class Land:
+    """Everything but the accounts: units, those above first, the people, and members of groups beyond them by role and place."""
+
+    places: Sequence[Place]
+    clerks: Sequence[Clerk]
+    members: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+
+
+LINES = (Line("gongan", "公安", "Public Security"), Line("renshe", "人社", "Human Resources"))
+#: The governments of the demonstration.
+PLACES = (
+    Place("jiangzhou", "江州省", "Jiangzhou Province", "", 0),
+    Place("linhe.jiangzhou", "临河市", "Linhe City", "", 1),
+    Place("yunshan.jiangzhou", "云山市", "Yunshan City", "", 1),
+    Place("qinghe.linhe.jiangzhou", "清河县", "Qinghe County", "", 2),
+    Place("shiqiao.linhe.jiangzhou", "石桥县", "Shiqiao County", "", 2),
+    Place("songling.yunshan.jiangzhou", "松岭县", "Songling County", "", 2),
+    Place("baiyun.yunshan.jiangzhou", "白云县", "Baiyun County", "", 2),
 )
 _SURNAMES = "陈杨黄吴徐孙马朱胡郭何高林罗郑梁"
 _GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰涛明超"
@@ -72,15 +124,14 @@ class Account:
 
 def write(path: Path, *, seed: int = 1, hasher: PasswordHasher = ldif.DEFAULT) -> list[Account]:
     """Write the province's LDIF file to `path` and give its accounts, first the three staff, then the registrars."""
-    made = accounts(seed)
-    ldif.write(path, _entries(seed, made, hasher))
-    return made
+    ldif.write(path, entries(demonstration(), seed=seed, hasher=hasher))
+    return accounts(seed)
 
 
 def accounts(seed: int = 1) -> list[Account]:
     """The accounts of the province with this seed."""
     chosen = random.Random(seed)  # noqa: S311 - a demonstration's passwords are known to everybody who reads this
-    names = {place: chinese for place, chinese, _, _, _ in _units()}
+    names = {place.path: place.name for place in demonstration().places}
     made = []
     for uid, name, name_en, unit, role in _PERSONAS:
         word = "-".join("".join(chosen.choices("abcdefghjkmnpqrstuvwxyz23456789", k=4)) for _ in range(3))
@@ -111,71 +162,67 @@ def group_dn(role: str, place: str) -> str:
     return f"cn={role},ou=roles,{unit_dn(place)}"
 
 
-def _units() -> Iterator[tuple[str, str, str, str, int]]:
-    """Place, Chinese, English, line, level of each unit, those above first."""
-    for place, chinese, english, level in _PLACES:
-        yield place, chinese, english, "", level
-        for line, line_zh, line_en in _LINES:
-            suffix_zh, suffix_en = _SUFFIX[level]
-            yield f"{line}.{place}", chinese + line_zh + suffix_zh, f"{english} {line_en} {suffix_en}", line, level
-
-
-def _clerks() -> Iterator[tuple[str, str, str]]:
-    """uid, name and place of the people without an account: three in each bureau."""
+def demonstration() -> Land:
+    """The province in small: in each bureau three people who cannot log in."""
     chosen = random.Random("clerks")  # noqa: S311 - names, no secrets
-    for place, _, _, line, _ in _units():
-        for number in range(3 if line else 0):
-            yield f"c{place.replace('.', '')[:24]}{number}", chosen.choice(_SURNAMES) + chosen.choice(_GIVEN), place
+    places = [unit for place in PLACES for unit in (place, *map(place.bureau, LINES))]
+    clerks = []
+    for place in places:
+        for number in range(3 if place.line else 0):
+            uid = f"c{place.path.replace('.', '')[:24]}{number}"
+            clerks.append(Clerk(uid, chosen.choice(_SURNAMES) + chosen.choice(_GIVEN), uid, place.path))
+    return Land(places, clerks)
 
 
-def _entries(seed: int, made: list[Account], hasher: PasswordHasher) -> Iterator[Entry]:
+def entries(land: Land, *, seed: int = 1, hasher: PasswordHasher = ldif.DEFAULT) -> Iterator[Entry]:
+    """The directory of `land` with the accounts of this seed: whatever stands above comes first."""
     yield _entry(seed, _ROOT, "root", objectclass=("dcObject", "organization"), dc=("yumen",), o=("Yumen DEMO",))
-    for place, chinese, english, line, _ in _units():
+    for path, chinese, english, line, _ in land.places:
         extra = {"businesscategory": (line,)} if line else {}
         names = {"ou;lang-zh": (chinese,), "ou;lang-en": (english,)}
-        yield _entry(seed, unit_dn(place), f"unit {place}", objectclass=_OU, ou=(place.partition(".")[0],), **names, **extra)
+        yield _entry(seed, unit_dn(path), f"unit {path}", objectclass=_OU, ou=(path.partition(".")[0],), **names, **extra)
         for folder in ("people", "roles"):
-            yield _entry(seed, f"ou={folder},{unit_dn(place)}", f"{folder} {place}", objectclass=_OU, ou=(folder,))
-    places = {uid: place for uid, _, _, place, _ in _PERSONAS}
-    for account in made:
-        word = {"userpassword": (ldif.password(account.password, hasher),)}
-        yield _person(seed, account.uid, account.name, account.name_en, places[account.uid], word)
-    for uid, name, place in _clerks():
-        yield _person(seed, uid, name, uid, place, {})
-    yield from _groups(seed)
+            yield _entry(seed, f"ou={folder},{unit_dn(path)}", f"{folder} {path}", objectclass=_OU, ou=(folder,))
+    words = {account.uid: account.password for account in accounts(seed)}
+    for clerk in (*_personas(), *land.clerks):
+        word = {"userpassword": (ldif.password(words[clerk.uid], hasher),)} if clerk.uid in words else {}
+        yield _person(seed, clerk, word)
+    for (role, path), held in _members(land).items():
+        yield _entry(seed, group_dn(role, path), f"group {role} {path}", objectclass=("groupOfNames",), cn=(role,), member=tuple(held))
 
 
 _OU = ("organizationalUnit",)
+
+
+def _personas() -> list[Clerk]:
+    return [Clerk(uid, name, name_en, place, (role,)) for uid, name, name_en, place, role in _PERSONAS]
 
 
 def _entry(seed: int, dn: str, what: str, **attributes: tuple[str, ...]) -> Entry:
     return Entry(dn, {**attributes, "entryuuid": (entry_uuid(seed, what),)})
 
 
-def _person(seed: int, uid: str, name: str, name_en: str, place: str, extra: Mapping[str, tuple[str, ...]]) -> Entry:
+def _person(seed: int, clerk: Clerk, extra: Mapping[str, tuple[str, ...]]) -> Entry:
     facts = {
-        "uid": (uid,),
-        "cn": (name_en,),
-        "sn": (name_en.partition(" ")[0],),
-        "displayname": (name,),
-        "mail": (f"{uid}@jiangzhou.example",),
+        "uid": (clerk.uid,),
+        "cn": (clerk.name_en,),
+        "sn": (clerk.name_en.partition(" ")[0],),
+        "displayname": (clerk.name,),
+        "mail": (f"{clerk.uid}@jiangzhou.example",),
     }
-    return _entry(seed, person_dn(uid, place), f"person {uid}", objectclass=("inetOrgPerson",), **facts, **extra)
+    return _entry(seed, person_dn(clerk.uid, clerk.place), f"person {clerk.uid}", objectclass=("inetOrgPerson",), **facts, **extra)
 
 
-def _groups(seed: int) -> Iterator[Entry]:
-    """One group for each role and place; a bureau's staff are staff of its place; everyone is nested up to the province."""
+def _members(land: Land) -> dict[tuple[str, str], list[str]]:
+    """Members by role and place: a bureau's staff are staff of its place, and everyone is nested up to the province."""
     members: dict[tuple[str, str], list[str]] = {}
-    for uid, _, _, place, role in _PERSONAS:
-        members.setdefault((role, place), []).append(person_dn(uid, place))
-        members.setdefault(("everyone", place), []).append(person_dn(uid, place))
-    for uid, _, place in _clerks():
-        members.setdefault(("staff", place), []).append(person_dn(uid, place))
-        members.setdefault(("everyone", place), []).append(person_dn(uid, place))
-    for place, _, _, line, _ in reversed(list(_units())):
-        above = place.partition(".")[2]
-        for role in ("staff", "everyone") if line else ("everyone",):
-            if above and members.get((role, place)):
-                members.setdefault((role, above), []).append(group_dn(role, place))
-    for (role, place), held in members.items():
-        yield _entry(seed, group_dn(role, place), f"group {role} {place}", objectclass=("groupOfNames",), cn=(role,), member=tuple(held))
+    for clerk in (*_personas(), *land.clerks):
+        for role in (*clerk.roles, "everyone"):
+            members.setdefault((role, clerk.place), []).append(person_dn(clerk.uid, clerk.place))
+    for place in reversed(land.places):
+        for role in ("staff", "everyone") if place.line else ("everyone",):
+            if place.above and members.get((role, place.path)):
+                members.setdefault((role, place.above), []).append(group_dn(role, place.path))
+    for group, more in land.members.items():
+        members.setdefault(group, []).extend(more)
+    return members

@@ -75,6 +75,8 @@ ROLE = (
         "this role ({}) has not the rights of a process; name yumen_web or yumen_worker in `database.url`",
     ),
 )
+#: What no step of the schema makes: the name that workers lock.
+_WHOLE = text("SELECT to_regclass('yumen.leadership') IS NOT NULL")
 _SCHEMA = {
     migrations.Age.NONE: f"it has no schema; {_PREPARE}",
     migrations.Age.OLDER: f"its schema is older than this version; {_PREPARE}",
@@ -93,7 +95,10 @@ def problems(database: Database) -> list[str]:
         for question in ROLE:
             if told := _said(connection, *question):
                 return [*found, told]
+        whole = connection.scalar(_WHOLE)
     age = migrations.age(database.engine)
+    if age is migrations.Age.CURRENT and not whole:
+        age = migrations.Age.OLDER
     return found if age is migrations.Age.CURRENT else [*found, _SCHEMA[age]]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
 
 from core.database import Database, open_postgres
 from core.errors import Malformed, Unavailable
@@ -28,6 +29,23 @@ def prepare(admin_url: str) -> None:
         raise Unavailable("the database cannot be prepared; give the address of an administrator who may make roles") from error
     finally:
         engine.dispose()
+
+
+def single(url: str, *, silence: int) -> Engine:
+    """An engine without a pool for a connection that is held for long; the server ends it when it is silent for `silence` seconds."""
+    options = {"search_path": "pg_catalog", "statement_timeout": "5s", "idle_in_transaction_session_timeout": f"{silence}s"}
+    arguments = {
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "connect_timeout": 2,
+        "application_name": "yumen leader",
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 8000,
+    }
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), connect_args=arguments, poolclass=NullPool, hide_parameters=True
+    )
 
 
 def opened(url: str) -> Database:

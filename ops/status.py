@@ -22,7 +22,7 @@ from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings
 from ops import homes, postgres
-from ops.claims import is_led
+from ops.leadership import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
 UNSIGNED = dt.timedelta(seconds=15)
@@ -72,9 +72,10 @@ def _schema(database: Database) -> list[str]:
 
 
 def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
-    working, answering = is_led(settings.home), _answers(settings.web.https)
+    working, answering = is_led(settings, session), _answers(settings.web.https)
+    worker = "`yumen serve`, or `yumen worker`" if settings.embedded else "`yumen worker`"
     if not working:
-        problems.append("no worker runs: nothing is issued and no revocation list is published; run `yumen serve`, or `yumen worker`")
+        problems.append(f"no worker runs: nothing is issued and no revocation list is published; run {worker}")
     if not answering:
         problems.append(f"nothing listens on {settings.web.https}; run `yumen serve`")
     problems += authorities.problems(session)

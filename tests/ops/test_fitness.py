@@ -181,6 +181,11 @@ def test_an_older_schema_is_refused_and_can_be_brought_up(place: Place) -> None:
     assert PREPARE in told
 
 
+def test_a_database_without_the_name_that_workers_lock_is_older(place: Place) -> None:
+    place.admin("DROP VIEW yumen.leadership")
+    assert "older than this version" in place.refusal()
+
+
 def test_a_newer_schema_is_refused_and_not_taken_back(place: Place) -> None:
     place.admin("UPDATE yumen.alembic_version SET version_num = '9999'")
     told = place.refusal()
