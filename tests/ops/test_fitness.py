@@ -308,6 +308,7 @@ def production(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tu
     name = cluster.new_database()
     found = replace(load({"YUMEN_HOME": str(home)}), database=Database(url=cluster.url("yumen_worker", name)))
     init.make_home(found, tell=lambda _: None, admin_url=cluster.url("admin", name))
+    init.make_home(found, tell=lambda _: None)
     return home, name
 
 
@@ -338,10 +339,10 @@ def test_no_command_starts_and_nothing_is_written(cluster: Cluster, production: 
         )
         for command in ("serve", "worker", "status")
     ]
-    for process in started:
-        out, err = process.communicate(timeout=30)
-        assert (process.returncode, out) == (1, "")
-        assert err.startswith("unavailable: ")
+    told_by = [(*process.communicate(timeout=30), process.returncode) for process in started]
+    for out, err, code in told_by:
+        assert (code, out) == (1, "")
+        assert "unavailable: the database " in err
         assert told in err
         assert "Traceback" not in err
     assert files(home) == before
