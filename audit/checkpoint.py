@@ -68,7 +68,7 @@ def _create(trail: Trail, vault: Vault, notes: Path, log: str) -> LogKey:
     seed = Ed25519PrivateKey.generate().private_bytes_raw()
     key, origin = LogKey(seed), trail.origin(log)
     told = key.verifier_key(origin).encode()
-    write_durably(notes / f"{log}.note", key.sign(Checkpoint(origin, 0, EMPTY_ROOT)))
+    write_durably(notes / f"{log}.note", key.sign(Checkpoint(origin, 0, EMPTY_ROOT)), 0o644)
     write_durably(notes / f"{log}.vkey", told.encode() + b"\n", 0o644)
     details = {"verifier-key": told}
     trail.append([Event(kind=Kind.KEY_GENERATED, actor=Actor.service("operator"), object=f"key:log/{log}", details=details)])
@@ -82,7 +82,7 @@ def verifier_keys(notes: Path) -> dict[str, VerifierKey]:
 
 
 class Publisher:
-    """Signs and publishes heads. One process at a time: whoever holds the leader's lock."""
+    """Signs and publishes heads. One process at a time: whoever holds the leader's lock. Others may follow what it published."""
 
     def __init__(self, trail: Trail, keys: Mapping[str, LogKey], notes: Path) -> None:
         """Go on from the last notes in the folder `notes`. Where one is lost, an officer puts a note that he trusts in its place.
@@ -92,14 +92,9 @@ class Publisher:
             Tampered: a note is not signed by the log's own key.
         """
         self._trail, self._keys, self._notes = trail, keys, notes
-        self._last: dict[str, Checkpoint] = {}
+        self._opened: dict[str, tuple[bytes, Checkpoint]] = {}
         for log in keys:
-            path = notes / f"{log}.note"
-            if not path.exists():
-                raise Unavailable(
-                    "the last note of the log `{log}` is missing; put it, or one that an officer trusts, at `{path}`", log=log, path=path
-                )
-            self._last[log] = self._open(log, path.read_bytes())
+            self._last(log)
 
     def verifier_key(self, log: str) -> str:
         """The key that watchers of `log` need, in one line."""
@@ -110,22 +105,55 @@ class Publisher:
 
         Raises:
             Tampered: a log does not extend its last signed note; nothing was signed for it.
-            Unavailable: the database cannot be read or written.
+            Unavailable: the database cannot be read or written, or the last note is gone.
         """
         published = []
         for log in self._keys:
-            head = self._grown(log)
+            last = self._followed(log)
+            head = self._grown(log, last)
             path = self._notes / f"{log}.note"
-            if head != self._last[log]:
-                write_durably(path, self._keys[log].sign(head))
-                self._last[log] = head
+            if head != last:
+                write_durably(path, self._keys[log].sign(head), 0o644)
             if head.size and self._put(log, head, note := path.read_bytes()):
                 published.append(note)
         return published
 
-    def _grown(self, log: str) -> Checkpoint:
+    def follow(self) -> None:
+        """Bring our notes up to the heads that another process published: what we sign one day must extend those.
+
+        Raises:
+            Tampered: a published head is not signed by the log's key, or does not extend our note, which stays.
+            Unavailable: the last note is gone.
+        """
+        for log in self._keys:
+            self._followed(log)
+
+    def _followed(self, log: str) -> Checkpoint:
+        """Our last note, or the newest published one when that is proved to extend it."""
+        last = self._last(log)
+        newest = (
+            select(TrailCheckpoint.note).filter_by(log=log, epoch=self._trail.epochs[log]).order_by(TrailCheckpoint.size.desc()).limit(1)
+        )
+        with self._trail.database.reading() as session:
+            note = (session.scalar(newest) or "").encode()
+            if not note or (head := self._open(log, note)).size < last.size:
+                return last
+            proof = PublishedLog(session, log).consistency(last.size, head.size)
+        verify_consistency(last.size, head.size, last.root, head.root, proof)
+        if head.size > last.size:
+            write_durably(self._notes / f"{log}.note", note, 0o644)
+        return head
+
+    def _last(self, log: str) -> Checkpoint:
+        path = self._notes / f"{log}.note"
+        if not path.exists():
+            raise Unavailable(
+                "the last note of the log `{log}` is missing; put it, or one that an officer trusts, at `{path}`", log=log, path=path
+            )
+        return self._open(log, path.read_bytes())
+
+    def _grown(self, log: str, last: Checkpoint) -> Checkpoint:
         """The present head, proved to extend the last signed one."""
-        last = self._last[log]
         with self._trail.database.reading() as session:
             view = PublishedLog(session, log)
             size, root = view.head()
@@ -152,4 +180,8 @@ class Publisher:
         return True
 
     def _open(self, log: str, note: bytes) -> Checkpoint:
-        return open_checkpoint(note, [self._keys[log].verifier_key(self._trail.origin(log))])
+        """What `note` says; the last one of each log is not verified anew."""
+        known = self._opened.get(log)
+        if known is None or known[0] != note:
+            known = self._opened[log] = (note, open_checkpoint(note, [self._keys[log].verifier_key(self._trail.origin(log))]))
+        return known[1]

@@ -43,13 +43,13 @@ def _home() -> Path:
 @click.option(
     "--demo", is_flag=True, help="Make a demonstration: a small province, keys, accounts, two applications; loopback only, for ever."
 )
-@click.option("--admin-url", default="", help="Prepare the PostgreSQL database of the settings as this administrator.")
+@click.option("--admin-url", default="", help="Prepare the PostgreSQL database of the settings as this administrator, and nothing else.")
 @json_option
 def init(*, demo: bool, admin_url: str, as_json: bool) -> None:
     """Make a home in $YUMEN_HOME (default ./var). Can be run again after an interruption.
 
     Without --demo the settings file must be there already; database and log keys are made, and the authorities come
-    from `yumen ca ceremony FILE`.
+    from `yumen ca ceremony FILE`. A database of PostgreSQL is prepared first, with --admin-url.
     """
     if demo:
         from ops.demo import make_demo
@@ -64,7 +64,7 @@ def init(*, demo: bool, admin_url: str, as_json: bool) -> None:
     require_no_demo(settings)
     with output.progress("making the home") as tell:
         make_home(settings, tell=tell, admin_url=admin_url)
-    output.show({"home": str(settings.home), "next": "yumen ca ceremony FILE"}, as_json=as_json)
+    output.show({"home": str(settings.home), "next": "yumen init" if admin_url else "yumen ca ceremony FILE"}, as_json=as_json)
 
 
 @click.command(cls=Command, example="yumen serve")
@@ -88,7 +88,7 @@ def serve(*, as_json: bool) -> None:
 def worker(*, as_json: bool) -> None:
     """Run the worker alone: it holds the authorities' keys, issues, publishes revocation lists, signs checkpoints.
 
-    Several may run; the one that holds `leader.lock` works, the others wait for it.
+    Several may run; one of them works, the others wait for its end.
     """
     from core import logs
     from ops import running

@@ -1,4 +1,4 @@
-"""The embedded form: listeners and worker in one process."""
+"""The service behind its listeners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from core import logs
 from core.errors import Unavailable
 from core.settings import Settings
 from ops import demo
-from ops.running import addresses, embedded
+from ops.running import addresses
+from ops.running import serving as opened
 from web import behind, server
 
 
@@ -24,7 +25,7 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
     logs.configure()
     if settings.demo:
         demo.refresh_accounts(settings)
-    with embedded(settings) as node:
+    with opened(settings) as node:
         servers = behind.serve(node) if settings.web.socket != Path() else server.serve(node)
         try:
             servers.start()

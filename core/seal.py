@@ -1,7 +1,8 @@
 """Secrets at rest: Argon2id over an unsealing secret, HKDF per purpose, AES-256-GCM bound to the purpose.
 
 A vault is a folder of sealed files that one unsealing secret opens. The secret is a file outside the home and is never
-in a backup; Argon2id runs once per secret and process, each purpose then has a key of its own.
+in a backup; Argon2id runs once per secret and process, each purpose then has a key of its own. Sealed files are readable
+for the group where their folder is.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Vault:
         """
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._group = folder.stat().st_mode & 0o050
         try:
             word = secret.read_bytes().strip()
         except OSError as error:
@@ -46,7 +48,7 @@ class Vault:
             )
         salt = folder / "salt"
         if not salt.exists():
-            write_durably(salt, secrets.token_bytes(16))
+            self._write(salt, secrets.token_bytes(16))
         self._master = hash_secret_raw(word, salt.read_bytes(), time_cost=3, memory_cost=65_536, parallelism=1, hash_len=32, type=Type.ID)
 
     def put(self, purpose: str, value: bytes) -> None:
@@ -55,8 +57,10 @@ class Vault:
         if path.exists():
             raise RuntimeError(f"sealed value {purpose} exists already")
         nonce = secrets.token_bytes(12)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(path, _MAGIC + nonce + self._cipher(purpose).encrypt(nonce, value, _MAGIC + purpose.encode()))
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+            path.parent.chmod(path.parent.stat().st_mode & 0o7000 | 0o700 | self._group)
+        self._write(path, _MAGIC + nonce + self._cipher(purpose).encrypt(nonce, value, _MAGIC + purpose.encode()))
 
     def get(self, purpose: str) -> bytes:
         """What was sealed under `purpose`.
@@ -83,12 +87,21 @@ class Vault:
         try:
             return self.get(purpose)
         except NotFound:
-            self.put(purpose, secrets.token_bytes(32))
+            try:
+                self.put(purpose, secrets.token_bytes(32))
+            except PermissionError as error:
+                raise Unavailable(
+                    "the sealed key `{purpose}` is missing and this user may not make it; run `yumen init` as the user of the worker",
+                    purpose=purpose,
+                ) from error
             return self.get(purpose)
 
     def names(self) -> list[str]:
         """The purposes that are sealed here, sorted."""
         return sorted(str(path.relative_to(self._folder).with_suffix("")) for path in self._folder.rglob("*.sealed"))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        write_durably(path, data, 0o600 | self._group & 0o040)
 
     def _path(self, purpose: str) -> Path:
         return self._folder / f"{purpose}.sealed"
@@ -103,6 +116,7 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask takes away
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -193,6 +193,11 @@ class Settings:
         """Whether this home is a demonstration, for ever."""
         return self.mode == "demo"
 
+    @property
+    def embedded(self) -> bool:
+        """Whether one process does everything; with a database server, processes of their own serve and work."""
+        return not self.database.url
+
     def problems(self) -> list[str]:
         """Rules that one value alone cannot break."""
         found = []

@@ -47,6 +47,9 @@ def _foundation(connection: Connection) -> Iterator[str]:
     yield "REVOKE ALL ON SCHEMA public FROM PUBLIC"
     for schema, owner in (("yumen", "yumen_owner"), ("audit", "audit_owner")):
         yield f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {owner}"
+    if connection.scalar(text("SELECT to_regclass('yumen.leadership') IS NULL")):
+        yield "CREATE VIEW yumen.leadership AS SELECT true AS one"  # nothing but a name to lock: a table would be kept from vacuum
+        yield "ALTER VIEW yumen.leadership OWNER TO yumen_owner"
     yield "SET LOCAL search_path = yumen, audit"
 
 
@@ -84,6 +87,7 @@ def _grants(connection: Connection) -> Iterator[str]:
     for table in _tables(connection, "yumen"):
         if table != "alembic_version":
             yield f"GRANT INSERT, UPDATE, DELETE ON yumen.{table} TO {'yumen_worker' if table in SIGNED else services}"
+    yield "GRANT UPDATE ON yumen.leadership TO yumen_worker"  # the right to lock it; there is no row to update
     # Locking a row asks for the right to change one column: the foreign key lets this one have one value only.
     yield "GRANT UPDATE (serial) ON yumen.ca_certificate TO yumen_web"
     yield "GRANT USAGE ON SCHEMA audit TO audit_reader"

@@ -1,4 +1,4 @@
-"""Locks that end with their process, however it ends: who leads the jobs of a home, and which name a process writes under."""
+"""Locks on files, which end with their process, however it ends; and the name that a process of a home writes under."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Claim:
         """Take the lock if nobody has it; whether it is held now."""
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,25 +40,17 @@ class Claim:
             self._descriptor = None
 
 
-def leadership(home: Path) -> Claim:
-    """The claim on the jobs of a home: its holder issues, publishes and signs checkpoints."""
-    return Claim(home / "leader.lock")
-
-
-def is_led(home: Path) -> bool:
-    """Whether some process leads now."""
-    probe = leadership(home)
-    led = not probe.take()
-    probe.release()
-    return led
-
-
 def writer_name(home: Path, role: str) -> tuple[str, Claim]:
     """A name such as `serve-1` that no living process of the home writes under, and the claim that keeps it."""
     folder = home / "writers"
     folder.mkdir(exist_ok=True, mode=0o700)
     for number in count(1):
-        claim = Claim(folder / f"{role}-{number}.lock")
-        if claim.take():
-            return f"{role}-{number}", claim
+        path = folder / f"{role}-{number}.lock"
+        claim = Claim(path)
+        try:
+            if claim.take():
+                return f"{role}-{number}", claim
+        except PermissionError:
+            if not path.exists():
+                raise  # the folder is closed to us; a name that another user's process left behind is only passed over
     raise AssertionError("count ended")

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 from core.seal import Vault
 from core.settings import Keys, Settings
 
+#: The folders of a home that processes of two users share: one user owns and writes them, his group reads them. `keys/worker`
+#: is his alone; in `writers` each process keeps the name that it writes under, and takes away nobody else's.
+SHARED = {
+    "": 0o2750,
+    "keys": 0o2750,
+    "keys/web": 0o2750,
+    "keys/worker": 0o700,
+    "notes": 0o2750,
+    "tls": 0o2750,
+    "writers": 0o3770,
+}
 
-def make(home: Path) -> None:
+
+def make(home: Path, *, shared: bool = False) -> None:
     """The folder of a home and that of its keys, which no stranger may look into and nobody else may write to.
+
+    With `shared` all folders, for two users: what is read goes to the group of the home's own folder.
 
     Raises:
         PermissionError: a folder that others may enter belongs to somebody else.
     """
+    for name, mode in SHARED.items() if shared else ():
+        folder = home / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_gid != home.stat().st_gid:
+            os.chown(folder, -1, home.stat().st_gid)
+        if stat.S_IMODE(folder.stat().st_mode) != mode:
+            folder.chmod(mode)
+    if shared:
+        return
     for folder in (home, home / "keys"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         mode = stat.S_IMODE(folder.stat().st_mode)

@@ -14,13 +14,14 @@ from audit.record import recording
 from audit.trail import Writer, open_trail
 from authz import applications
 from authz.decide import Target, service_permit
+from authz.keys import open_keys
 from ca import ceremony
 from certs import bundles
 from core.clock import system
 from core.errors import Conflict, Malformed
 from core.seal import write_durably
 from core.settings import Settings
-from ops import homes, postgres
+from ops import homes, postgres, rights
 from ops.claims import writer_name
 from ops.first import SealedKey, first_certificate
 from ops.node import Node, open_database, open_node, responder_signers, writes_as
@@ -40,7 +41,7 @@ def require_no_demo(settings: Settings) -> None:
 
 
 def make_home(settings: Settings, *, tell: Say, admin_url: str = "") -> None:
-    """Folders, schema, both logs and their keys; `admin_url` prepares PostgreSQL, whose tables no process of the service owns.
+    """Folders, schema, both logs and their keys. With `admin_url` PostgreSQL is prepared and nothing else: its administrator has no home.
 
     Raises:
         Malformed: an administrator's address without a database to prepare.
@@ -48,16 +49,22 @@ def make_home(settings: Settings, *, tell: Say, admin_url: str = "") -> None:
     """
     if admin_url and not settings.database.url:
         raise Malformed("`--admin-url` prepares PostgreSQL: name the database in `database.url` first")
-    homes.make(settings.home)
-    tell("schema")
     if admin_url:
+        tell("roles, schema and rights")
         postgres.prepare(admin_url)
+        return
+    homes.make(settings.home, shared=not settings.embedded)
+    rights.must_fit(settings, with_keys=True)
+    tell("schema")
     database = open_database(settings)
     try:
         tell("keys of the logs")
         name, claim = writer_name(settings.home, "operator")
         writer = Writer.fresh(writes_as(name, settings))
-        trail = open_trail(database, system, writer, homes.web_vault(settings).secret("privacy"), settings.audit)
+        vault = homes.web_vault(settings)
+        open_keys(vault)
+        vault.secret("form")  # here, because a process that serves may write nothing
+        trail = open_trail(database, system, writer, vault.secret("privacy"), settings.audit)
         try:
             create_log_keys(trail, homes.worker_vault(settings), homes.notes_folder(settings.home))
         finally:

@@ -37,7 +37,7 @@ from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.seal import Vault
 from core.settings import Settings
-from ops import homes, postgres
+from ops import homes, postgres, rights
 from ops.claims import writer_name
 from ops.ticker import Ticker
 
@@ -116,6 +116,7 @@ def open_node(settings: Settings, *, role: str, with_keys: bool, clock: Clock = 
 
 
 def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, clock: Clock) -> Node:
+    rights.must_fit(settings, with_keys=with_keys)
     vault = homes.web_vault(settings)
     name, claim = writer_name(settings.home, role)
     stack.callback(claim.release)

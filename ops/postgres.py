@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
 
 import migrations
 from core.database import Database, open_postgres
@@ -34,6 +35,23 @@ def prepare(admin_url: str) -> None:
         raise Unavailable("the database cannot be prepared; give the address of an administrator who may make roles") from error
     finally:
         engine.dispose()
+
+
+def single(url: str, *, silence: int) -> Engine:
+    """An engine without a pool for a connection that is held for long; the server ends it when it is silent for `silence` seconds."""
+    options = {"search_path": "pg_catalog", "statement_timeout": "5s", "idle_in_transaction_session_timeout": f"{silence}s"}
+    arguments = {
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "connect_timeout": 2,
+        "application_name": "yumen leader",
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 8000,
+    }
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), connect_args=arguments, poolclass=NullPool, hide_parameters=True
+    )
 
 
 def opened(url: str) -> Database:
@@ -68,6 +86,12 @@ def problems(database: Database) -> list[str]:
             found.append("this role owns tables; name yumen_web or yumen_worker in `database.url`")
         elif not connection.scalar(text("SELECT to_regclass('yumen.alembic_version') IS NOT NULL")):
             found.append("it has no schema; run `yumen init --admin-url URL`")
-    if not found and not migrations.is_current(database.engine):
+    if not found and not (_has_all(database) and migrations.is_current(database.engine)):
         found.append("its schema is of another version; run `yumen init --admin-url URL`")
     return found
+
+
+def _has_all(database: Database) -> bool:
+    """Whether what no step of the schema makes is there: the name that workers lock."""
+    with database.engine.connect() as connection:
+        return bool(connection.scalar(text("SELECT to_regclass('yumen.leadership') IS NOT NULL")))

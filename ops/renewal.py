@@ -43,7 +43,7 @@ def install(node: Node, newest: Certificate) -> bool:
     if path.exists() and path.read_bytes() == chain:
         return False
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    write_durably(path, chain)
+    write_durably(path, chain, 0o644)
     return True
 
 

@@ -1,4 +1,4 @@
-"""The running forms: everything in one process (`yumen serve`), or the worker alone (`yumen worker`)."""
+"""The running forms: everything in one process, or one process that serves (`yumen serve`) and one that works (`yumen worker`)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ def embedded(settings: Settings) -> Iterator[Node]:
             yield node
         finally:
             worker.stop()
+    finally:
+        node.close()
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Node]:
+    """What `yumen serve` opens: a node with its worker in the embedded form, otherwise one that holds no key of the worker's."""
+    if settings.embedded:
+        with embedded(settings) as node:
+            yield node
+        return
+    node = open_node(settings, role="serve", with_keys=False)
+    try:
+        yield node
     finally:
         node.close()
 

@@ -23,7 +23,7 @@ from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
 from ops import homes, postgres
-from ops.claims import is_led
+from ops.leadership import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
 UNSIGNED = dt.timedelta(seconds=15)
@@ -68,9 +68,10 @@ def _database(settings: Settings) -> Database:
 
 
 def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
-    working, answering = is_led(settings.home), _answers(settings.web)
+    working, answering = is_led(settings, session), _answers(settings.web)
+    worker = "`yumen serve`, or `yumen worker`" if settings.embedded else "`yumen worker`"
     if not working:
-        problems.append("no worker runs: nothing is issued and no revocation list is published; run `yumen serve`, or `yumen worker`")
+        problems.append(f"no worker runs: nothing is issued and no revocation list is published; run {worker}")
     if not answering:
         where = settings.web.https if settings.web.socket == Path() else settings.web.socket
         problems.append(f"nothing listens on {where}; run `yumen serve`")

@@ -1,7 +1,7 @@
 """The jobs of a home: signing, sweeping, revocation lists, checkpoints, renewal of the service's own certificates.
 
-One process does them: the one that holds `leader.lock`. In embedded form this is a thread of the one process, in
-production `yumen worker`. A job that fails is logged and tried again at its next turn; the others go on.
+One process does them: the one that leads. In embedded form this is a thread of the one process, in production
+`yumen worker`, of which several may stand by. A job that fails is logged and tried again at its next turn; the others go on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from ca.keys import Missigned
 from ca.worker import Worker as Authority
-from ops.claims import leadership
+from ops.leadership import leadership
 from ops.node import Node
 from ops.renewal import renew_listener
 
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 #: A standing-by worker tries for the lock this often, in seconds.
 _STANDBY_SECONDS = 0.5
+#: A worker that stands by takes over the published heads this often, in seconds.
+_FOLLOW_SECONDS = 1.0
 #: After a failure a job is tried again no sooner than this, in seconds: the log must stay readable.
 _AFTER_FAILURE_SECONDS = 2.0
 #: How often the service's own certificates are looked at, in seconds.
@@ -43,7 +45,7 @@ class Worker:
     def __init__(self, node: Node) -> None:
         if node.works is None or node.publisher is None:
             raise RuntimeError("the worker needs a node with keys")
-        self._claim = leadership(node.settings.home)
+        self._claim = leadership(node.settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         authority = Authority(node.works)
@@ -52,6 +54,7 @@ class Worker:
             _Job("checkpoint", node.settings.audit.checkpoint_period.total_seconds(), node.publisher.publish),
             _Job("renewal", _RENEWAL_SECONDS, lambda: renew_listener(node)),
         ]
+        self._following = _Job("notes", _FOLLOW_SECONDS, node.publisher.follow)
 
     @property
     def leading(self) -> bool:
@@ -72,10 +75,12 @@ class Worker:
     def _run(self) -> None:
         while not self._stop.is_set():
             if not self._claim.take():
+                if self._claim.keeps_notes and self._following.due <= time.monotonic():
+                    _attempt(self._following)
                 self._stop.wait(_STANDBY_SECONDS)
                 continue
             for job in self._jobs:
-                if job.due <= time.monotonic() and not self._stop.is_set():
+                if job.due <= time.monotonic() and not self._stop.is_set() and self._claim.take():
                     _attempt(job)
             self._stop.wait(max(0.01, min(job.due for job in self._jobs) - time.monotonic()))
 

@@ -31,6 +31,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="yumen-pg-", dir="/tmp"))
+        self.folder.chmod(0o711)  # the socket is for every user of the tests; the data folder is closed by itself
         self.data, self.bin = self.folder / "data", _bin()
         self._as: list[str] = []
         if os.geteuid() == 0:  # the server refuses to run as root

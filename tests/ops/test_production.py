@@ -55,7 +55,9 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     home = folder / "home"
     home.mkdir()
     for name in ("web", "worker"):
-        (folder / f"{name}.secret").write_text(name * 8)
+        secret = folder / f"{name}.secret"
+        secret.write_text(name * 8)
+        secret.chmod(0o600)
     keys = "".join(f'{name}_secret = "{folder}/{name}.secret"\n' for name in ("web", "worker"))
     (home / "yumen.toml").write_text(f'[web]\nhttps_url = "https://yumen.jiangzhou.example"\n[keys]\n{keys}')
     province.write(home / "directory.ldif", seed=7, hasher=province.QUICK)

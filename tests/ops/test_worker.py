@@ -15,7 +15,8 @@ from cryptography import x509
 from audit.verifier.note import Checkpoint, Note
 from core.clock import system
 from ops import homes
-from ops.claims import is_led, leadership, writer_name
+from ops.claims import writer_name
+from ops.leadership import FileLeadership
 from ops.node import Node, open_node
 from ops.renewal import renew_listener
 from ops.status import look
@@ -50,22 +51,22 @@ def test_one_worker_leads_and_the_next_takes_over(settings):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from ops.claims import leadership
-claim = leadership(Path(sys.argv[1]))
+from ops.leadership import FileLeadership
+claim = FileLeadership(Path(sys.argv[1]))
 print(claim.take(), flush=True)
 time.sleep(60)
 """
 
 
-def test_a_killed_leader_leaves_the_lock(home):
+def test_a_killed_leader_leaves_the_lock(home, settings):
     child = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE, text=True)
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "True\n"
-        assert is_led(home)
-        assert not leadership(home).take()
+        assert not FileLeadership(home).take()
+        assert look(settings).facts["worker"]
         os.kill(child.pid, signal.SIGKILL)
-    assert not is_led(home)
+    assert not look(settings).facts["worker"]
 
 
 def test_each_process_writes_under_a_name_of_its_own(tmp_path: Path):
