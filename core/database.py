@@ -41,6 +41,7 @@ _SESSION = {
     "default_transaction_isolation": "read\\ committed",
     "timezone": "UTC",
     "jit": "off",
+    "synchronous_commit": "on",
     "lock_timeout": "2s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
