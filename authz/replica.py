@@ -100,6 +100,7 @@ class Sighting:
         if done != self._done and done >= self._announced:
             found = self._since if done == self._announced else self._polled
         if announced != self._announced:
-            self._announced, self._since, self.heard = announced, self._polled, began
+            self.heard = began if self._polled is not None else None
+            self._announced, self._since = announced, self._polled
         self._polled, self._done = began, done
         return found

@@ -22,21 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from sqlalchemy import (
-    DateTime,
-    Dialect,
-    Engine,
-    MetaData,
-    NullPool,
-    SelectBase,
-    TypeDecorator,
-    create_engine,
-    event,
-    func,
-    make_url,
-    select,
-    text,
-)
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, NullPool, SelectBase, TypeDecorator, create_engine, event, make_url, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError, SQLAlchemyError
@@ -63,10 +49,8 @@ _SESSION = {
 }
 
 
-#: What is notified when a change was committed that others wait for, and how long a listener waits before it sees that it shall end.
-_CHANNEL = "yumen"
+#: How long whoever listens for changes waits at most until he sees that he shall end.
 _LISTENING_SECONDS = 0.25
-_RINGS = "yumen_rings"
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -115,8 +99,8 @@ class Bell:
 
     def waiter(self) -> threading.Event:
         """Something to wait for: it is set at each ring; whoever waits clears it, and then looks."""
-        self._waiters.append(threading.Event())
-        return self._waiters[-1]
+        self._waiters.append(made := threading.Event())
+        return made
 
     def ring(self) -> None:
         """Wake all who wait in this process."""
@@ -173,12 +157,10 @@ class Database:
         with self._exclusive():
             self._thread.writing = True
             try:
-                with Session(self.engine, expire_on_commit=False) as session:
+                with Session(self.engine, expire_on_commit=False, info={"bell": self.bell}) as session:
                     session.connection(execution_options={"yumen_write": True})
                     yield session
                     session.commit()
-                    if session.info.get(_RINGS):
-                        self.bell.ring()
             except (DatabaseError, SilentPool) as error:
                 if isinstance(error, DatabaseError) and not isinstance(error.orig, self.failures):
                     raise
@@ -214,7 +196,8 @@ class Database:
         Raises:
             Unavailable: as for `writing`.
         """
-        if self.in_write or not _is_volatile(change):
+        volatile = {mapper.class_.__tablename__ for mapper in Model.registry.mappers if mapper.class_.__volatile__}
+        if self.in_write or getattr(change.table, "name", "") not in volatile:
             raise RuntimeError("only volatile rows are jotted down, and not inside a write transaction")
         try:
             with self._exclusive(), Session(self.hasty or self.engine) as session:
@@ -229,30 +212,29 @@ class Database:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Ring this process's bell for every other process's changes as well, while the block runs; on PostgreSQL only."""
+        """While the block runs, ring the bell of this process for the changes of every other as well; on PostgreSQL only."""
         stop = threading.Event()
-        thread = threading.Thread(target=self._listen, args=(stop,), name="database-bell", daemon=True)
-        if self.lock is None:
-            thread.start()
+        threading.Thread(target=self._listen, args=(stop,), name="database-bell", daemon=True).start()
         try:
             yield
         finally:
             stop.set()
-            if self.lock is None:
-                thread.join()
 
     def _listen(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            with suppress(*self._read_failures), closing(self.engine.raw_connection()) as pooled:
-                connection: Any = pooled.driver_connection
-                pooled.detach()  # the pool's connections are for those who ask
-                connection.autocommit = True
-                connection.execute(f"LISTEN {_CHANNEL}")
-                self.bell.ring()
-                while not stop.is_set():
-                    for _ in connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1):
-                        self.bell.ring()
-            stop.wait(_LISTENING_SECONDS)
+        while self.lock is None and not stop.wait(_LISTENING_SECONDS):
+            with suppress(*self.failures):
+                self._hear(stop)
+
+    def _hear(self, stop: threading.Event) -> None:
+        import psycopg  # noqa: PLC0415 - the embedded form starts without it
+
+        address = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(address, autocommit=True, connect_timeout=2) as connection:
+            connection.execute("LISTEN yumen")
+            self.bell.ring()  # who knows what was missed before
+            while not stop.is_set():
+                if list(connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1)):
+                    self.bell.ring()
 
     @property
     def _refusals(self) -> tuple[type[Exception], ...]:
@@ -273,14 +255,9 @@ class Database:
 
 def ring(session: Session) -> None:
     """Ring the bell when the write transaction of `session` commits; on PostgreSQL in every process that listens."""
-    session.info[_RINGS] = True
+    event.listen(session, "after_commit", lambda _: session.info["bell"].ring(), once=True)
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_notify(_CHANNEL, "")))
-
-
-def _is_volatile(change: ReturningInsert[Any] | ReturningUpdate[Any]) -> bool:
-    name = getattr(change.table, "name", "")
-    return any(mapper.class_.__volatile__ for mapper in Model.registry.mappers if mapper.class_.__tablename__ == name)
+        session.execute(text("NOTIFY yumen"))
 
 
 def insertion(session: Session) -> Any:
@@ -372,11 +349,8 @@ class _Waiter:
 
 def open_sqlite(path: Path) -> Database:
     """Open (or create) the SQLite database at `path`; its lock file stands beside it."""
-    return Database(
-        _sqlite(path, "FULL", pool_size=32),
-        path.with_suffix(".lock"),
-        hasty=_sqlite(path, "NORMAL", poolclass=NullPool),  # the journal alone is not waited for: nothing can be damaged
-    )
+    hasty = _sqlite(path, "NORMAL", poolclass=NullPool)  # the journal alone is not waited for: nothing can be damaged
+    return Database(_sqlite(path, "FULL", pool_size=32), path.with_suffix(".lock"), hasty=hasty)
 
 
 def _sqlite(path: Path, synchronous: str, **pool: Any) -> Engine:
@@ -396,8 +370,7 @@ def _sqlite(path: Path, synchronous: str, **pool: Any) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        write = connection.get_execution_options().get("yumen_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("yumen_write") else "BEGIN")
 
     return engine
 
