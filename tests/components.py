@@ -53,6 +53,7 @@ COMPONENTS: Mapping[str, Component] = {
     "slapd": Component(
         ("slapd", "ldap-utils"), "a real directory server, and attacks on its client", _program("slapd", "slapadd", "ldapmodify")
     ),
+    "systemd": Component(("systemd",), "the units of `deploy/`, read by systemd itself", _program("systemd-analyze")),
     "debootstrap": Component(("debootstrap",), "a minimal Debian, in `make proof`", _program("debootstrap")),
 }
 
