@@ -40,7 +40,9 @@ class Follower:
         #: What the rows say, up to which revision, and the reading that they were written from.
         self._tree, self._revision = replica.empty_tree(world.trail.pseudonym), 0
         self._written: Mapping[str, Entry] = {}
-        self._digested: tuple[Mapping[str, Entry], str] = ({}, "")
+        self._hashes: dict[str, tuple[Entry, bytes]] = {}
+        #: The last reading that would drop too much, and its digest.
+        self._refused: tuple[Mapping[str, Entry], str] = ({}, "")
         #: Number of the look that was announced to the other processes.
         self._announced: int | None = None
         self._problem = ""
@@ -116,9 +118,9 @@ class Follower:
         if state is not None and _drops_too_much(self._tree.directory, new.directory, self._world.settings.directory.max_drop_percent):
             if not reading.settled:
                 return True  # whole readings are shown to people
-            digest = self._digest(reading)
-            if state.accepted != digest:
-                self._refuse(state, digest, new.directory)
+            self._refused = (reading.by_id, self._digest(new))
+            if state.accepted != self._refused[1]:
+                self._refuse(state, self._refused[1], new.directory)
                 return True
         if (news or state is None or state.refused) and not self._record(new, news, reading.mark):
             return False
@@ -139,14 +141,17 @@ class Follower:
 
     def _waits(self, state: DirectoryState, reading: ldif.Reading) -> bool:
         """Whether this very reading was refused, and nobody has accepted it."""
-        entries, digest = self._digested
+        entries, digest = self._refused
         return entries is reading.by_id and state.refused == digest != state.accepted
 
-    def _digest(self, reading: ldif.Reading) -> str:
-        if self._digested[0] is not reading.by_id:
-            entries = [found for identity, entry in sorted(reading.by_id.items()) if (found := kept(identity, entry))]
-            self._digested = (reading.by_id, sha256(ldif.encode(entries)).hexdigest())
-        return self._digested[1]
+    def _digest(self, tree: Tree) -> str:
+        """What identifies the entries of `tree`: the hash of their hashes in the order of their entryUUIDs."""
+        hashes, before = {}, self._hashes
+        for identity, entry in tree.entries.items():
+            known = before.get(identity)
+            hashes[identity] = known if known and known[0] is entry else (entry, sha256(ldif.encode([entry])).digest())
+        self._hashes = hashes
+        return sha256(b"".join(hashes[identity][1] for identity in sorted(hashes))).hexdigest()
 
     def _refuse(self, state: DirectoryState, digest: str, new: Directory) -> None:
         if state.refused == digest:
@@ -165,12 +170,12 @@ class Follower:
             row = tx.db.get(DirectoryState, 1)
             if (row.revision if row else 0) != self._revision:
                 return False
-            revision, memberships = changed(tx.db), new.directory.memberships()
-            tx.db.merge(DirectoryState(id=1, revision=revision, memberships=memberships, mark=mark, refused="", accepted=""))
+            revision, memberships, digest = changed(tx.db), new.directory.memberships(), self._digest(new)
+            tx.db.merge(DirectoryState(id=1, revision=revision, digest=digest, memberships=memberships, mark=mark, refused="", accepted=""))
             if news:
                 replica.store(tx.db, news, revision)
             gone = sum(entry is None for entry in news.values())
-            details = {"changed": len(news) - gone, "gone": gone, "persons": len(new.people), "memberships": memberships}
+            details = {"digest": digest, "persons": len(new.people), "memberships": memberships, "changed": len(news) - gone, "gone": gone}
             tx.record(Event(kind=Kind.DIRECTORY_CHANGED, actor=_ITSELF, object="directory", revision=revision, details=details))
             for alarm in _alarms(tx.db, self._tree.directory, new.directory, first=row is None):
                 tx.record(alarm)

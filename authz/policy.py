@@ -49,7 +49,7 @@ class Rule:
 _A, _R = Action, Reach
 _EVERYONE = ROLES
 _OPERATOR, _ISSUANCE = ("service:operator",), ("service:issuance",)
-_RENEWAL, _DEMO = ("service:renewal",), ("service:demo",)
+_RENEWAL, _DEMO, _CEREMONY = ("service:renewal",), ("service:demo",), ("service:ceremony",)
 _REGISTRAR, _SECURITY, _SYSTEM, _AUDITOR = ("registrar",), ("security-admin",), ("system-admin",), ("auditor",)
 _APPLICATION, _APP_OWNER = ("application",), ("app-owner",)
 
@@ -77,6 +77,8 @@ POLICY: tuple[Rule, ...] = (
     Rule("cert-release.security", _A.CERT_RELEASE, _SECURITY, _R.OTHERS, high_risk=True),
     Rule("status-publish.issuance", _A.STATUS_PUBLISH, _ISSUANCE, _R.ANY, directory=False),
     Rule("ceremony-perform.operator", _A.CEREMONY_PERFORM, _OPERATOR, _R.ANY, directory=False),
+    Rule("authority-resume.security", _A.AUTHORITY_RESUME, _SECURITY, _R.ANY, high_risk=True),
+    Rule("authority-resume.issuance", _A.AUTHORITY_RESUME, _ISSUANCE, _R.ANY),
     Rule("identity-verify.application", _A.IDENTITY_VERIFY, _APPLICATION, _R.OWN),
     Rule("access-evaluate.application", _A.EVALUATE, _APPLICATION, _R.OWN),
     Rule("access-search.application", _A.SEARCH, _APPLICATION, _R.OWN),
@@ -84,6 +86,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("totp-enrol.demo", _A.TOTP_ENROL, _DEMO, _R.ANY, demo=True),
     Rule("totp-code-issue.registrar", _A.TOTP_CODE_ISSUE, _REGISTRAR, _R.SCOPE_OF_OTHERS, high_risk=True),
     Rule("totp-code-issue.security", _A.TOTP_CODE_ISSUE, _SECURITY, _R.OTHERS, high_risk=True),
+    Rule("totp-code-issue.ceremony", _A.TOTP_CODE_ISSUE, _CEREMONY, _R.ANY, high_risk=True),
     Rule("session-end.own", _A.SESSION_END, _EVERYONE, _R.OWN),
     Rule("session-end.security", _A.SESSION_END, _SECURITY, _R.ANY),
     Rule("person-confirm.security", _A.PERSON_CONFIRM, _SECURITY, _R.OTHERS, high_risk=True),

@@ -41,6 +41,8 @@ class DirectoryState(Model):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     #: The last revision that changed an entry.
     revision: Mapped[int] = mapped_column(BigInteger)
+    #: What identifies all entries together.
+    digest: Mapped[str] = mapped_column(String(64))
     memberships: Mapped[int]
     #: How far the servers were when it was read, in the words of the source: one that lags behind is not asked.
     mark: Mapped[str] = mapped_column(Text, default="")

@@ -136,7 +136,8 @@ def kept(identity: str, entry: Entry) -> Entry | None:
     """What is kept of `entry`, which is no password; nothing when no person, unit or role follows from it."""
     if not any(_is(kind, entry) for kind in (_PERSON, _UNIT, _GROUP)):
         return None
-    return Entry(entry.dn, {name: held for name, held in entry.attributes.items() if name in _KEPT} | {"entryuuid": (identity,)})
+    held = {**entry.attributes, "entryuuid": (identity,)}
+    return Entry(entry.dn, {name: held[name] for name in sorted(_KEPT & held.keys())})
 
 
 def _is(kind: str, entry: Entry) -> bool:

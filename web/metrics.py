@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit.trail import waiting_seconds
+from core.errors import Error
+from ops.reconcile import Result, last
 
 if TYPE_CHECKING:
     from audit.trail import Trail
@@ -25,6 +32,12 @@ class Metrics:
         self._seconds = Histogram("yumen_request_seconds", "Time to answer.", ["route"], buckets=_BUCKETS, registry=self._registry)
         closed = Gauge("yumen_trail_closed", "1 while the trail cannot be written.", registry=self._registry)
         closed.set_function(lambda: float(node.trail.closed))
+        found = Gauge("yumen_trail_contradictions", "Facts and events that contradict each other now.", registry=self._registry)
+        found.set_function(lambda: _compared(node, lambda result: result.open))
+        compared = Gauge("yumen_trail_compared_seconds", "Seconds since facts and events were last compared.", registry=self._registry)
+        compared.set_function(lambda: _compared(node, lambda result: (node.clock() - result.at).total_seconds()))
+        waits = Gauge("yumen_trail_waiting_seconds", "How long the oldest committed event waits for its place.", registry=self._registry)
+        waits.set_function(lambda: _or_unknown(lambda: waiting_seconds(node.database, node.clock())))
         age = Gauge("yumen_directory_age_seconds", "Seconds since the directory was last read well.", registry=self._registry)
         age.set_function(lambda: node.world.directory_age)
         revision = Gauge("yumen_snapshot_revision", "Revision that decisions are made on.", registry=self._registry)
@@ -46,3 +59,20 @@ class Metrics:
     def text(self) -> bytes:
         """Everything, in the text format."""
         return generate_latest(self._registry)
+
+
+def _or_unknown(measure: Callable[[], float]) -> float:
+    """What is measured; no number while the database cannot be read."""
+    try:
+        return measure()
+    except (Error, SQLAlchemyError):
+        return math.nan
+
+
+def _compared(node: Node, measure: Callable[[Result], float]) -> float:
+    def look() -> float:
+        with node.database.reading() as session:
+            result = last(session)
+        return measure(result) if result else math.nan
+
+    return _or_unknown(look)

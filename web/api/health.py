@@ -5,9 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from audit.permit import Action
+from audit.trail import waiting_seconds
 from authz.decide import Target
 from ca import authorities
 from core.errors import Error
+from ops import reconcile
+from ops.status import WAITS
 from web import door
 from web.metrics import Metrics
 
@@ -50,6 +53,9 @@ def reasons() -> list[str]:
     try:
         with node.database.reading() as session:
             found += authorities.problems(session)
+            found += reconcile.problems(session)
+        if waiting_seconds(node.database, node.clock()) > WAITS:
+            found.append("events wait for their place in the trail: acts are answered as not yet proved")
     except Error as error:
         found.append(error.detail)
     return found
