@@ -86,7 +86,7 @@ class World:
         self.database, self.clock, self.monotonic = trail.database, trail.clock, monotonic
         self.verifier, self.tally = Verifier(), Tally()
         self._looking = threading.Lock()
-        self._wake = self.database.bell.waiter()
+        self._wake = self.database.bell()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         #: What the rows of the directory say, and up to which revision.
@@ -172,7 +172,7 @@ class World:
 
     def _look_at_rows(self) -> None:
         began, seen_at = self.monotonic(), self._seen_at
-        with self.database.reading() as session:
+        with self.database.moment() as session:
             revision, announced, done, problem = session.execute(_NOW).one_or_none() or (0, None, None, None)
             known = self._kept[Freshness.FRESH]
             if revision != known.revision:

@@ -98,7 +98,7 @@ class Responder:
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._signed: Counter[tuple[str, int]] = Counter()
-        self._stop, self._wake = threading.Event(), trail.database.bell.waiter()
+        self._stop, self._wake = threading.Event(), trail.database.bell()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:

@@ -91,23 +91,6 @@ class Model(DeclarativeBase):
     )
 
 
-class Bell:
-    """Wakes those who wait for a change. It only saves time: whoever waits looks again after a while of his own accord."""
-
-    def __init__(self) -> None:
-        self._waiters: list[threading.Event] = []
-
-    def waiter(self) -> threading.Event:
-        """Something to wait for: it is set at each ring; whoever waits clears it, and then looks."""
-        self._waiters.append(made := threading.Event())
-        return made
-
-    def ring(self) -> None:
-        """Wake all who wait in this process."""
-        for waiter in self._waiters:
-            waiter.set()
-
-
 @dataclass(frozen=True)
 class Database:
     """One database and, for SQLite, the file that its writers lock. Safe to share between threads."""
@@ -120,8 +103,7 @@ class Database:
     failures: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
     #: Where a commit does not wait for the disk.
     hasty: Engine | None = None
-    #: Rings when a transaction that asked for it with `ring` has committed.
-    bell: Bell = field(default_factory=Bell, repr=False)
+    _bells: list[threading.Event] = field(default_factory=list, repr=False)
     _thread: threading.local = field(default_factory=threading.local, repr=False)
 
     @contextmanager
@@ -165,7 +147,7 @@ class Database:
         with self._exclusive():
             self._thread.writing = True
             try:
-                with Session(self.engine, expire_on_commit=False, info={"bell": self.bell}) as session:
+                with Session(self.engine, expire_on_commit=False, info={"ring": self._ring}) as session:
                     session.connection(execution_options={"yumen_write": True})
                     yield session
                     session.commit()
@@ -218,9 +200,18 @@ class Database:
         except self._refusals as error:
             raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
 
+    def bell(self) -> threading.Event:
+        """Is set when a transaction that asked for it with `ring` has committed: clear it, look, and look now and then without it."""
+        self._bells.append(made := threading.Event())
+        return made
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While the block runs, ring the bell of this process for the changes of every other as well; on PostgreSQL only."""
+        """While the block runs, the transactions of other processes ring the bells of this one as well; on PostgreSQL only."""
         stop = threading.Event()
         threading.Thread(target=self._listen, args=(stop,), name="database-bell", daemon=True).start()
         try:
@@ -234,15 +225,13 @@ class Database:
                 self._hear(stop)
 
     def _hear(self, stop: threading.Event) -> None:
-        import psycopg  # noqa: PLC0415 - the embedded form starts without it
-
         address = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(address, autocommit=True, connect_timeout=2) as connection:
+        with import_module("psycopg").connect(address, autocommit=True, connect_timeout=2) as connection:
             connection.execute("LISTEN yumen")
-            self.bell.ring()  # who knows what was missed before
+            self._ring()  # who knows what was missed before
             while not stop.is_set():
                 if list(connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1)):
-                    self.bell.ring()
+                    self._ring()
 
     @property
     def _refusals(self) -> tuple[type[Exception], ...]:
@@ -263,7 +252,7 @@ class Database:
 
 def ring(session: Session) -> None:
     """Ring the bell when the write transaction of `session` commits; on PostgreSQL in every process that listens."""
-    event.listen(session, "after_commit", lambda _: session.info["bell"].ring(), once=True)
+    event.listen(session, "after_commit", lambda _: session.info["ring"](), once=True)
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("NOTIFY yumen"))
 
