@@ -22,7 +22,7 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import homes, postgres
+from ops import homes, measures, postgres
 from ops.leadership import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
@@ -56,6 +56,21 @@ def look(settings: Settings) -> Look:
     return Look(facts, problems, _warnings(settings))
 
 
+def export(settings: Settings, path: Path) -> None:
+    """Write what is measured of the home to `path`, for an exporter that reads files.
+
+    Raises:
+        Unavailable: there is no database, or the file cannot be written.
+    """
+    database = _database(settings)
+    try:
+        measures.write(settings, database, system, path)
+    except OSError as error:
+        raise Unavailable("`{path}` cannot be written: {reason}", path=path, reason=error.strerror) from error
+    finally:
+        database.engine.dispose()
+
+
 def _database(settings: Settings) -> Database:
     if settings.database.url:
         return postgres.opened(settings.database.url)
@@ -81,6 +96,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         where = settings.web.https if settings.web.socket == Path() else settings.web.socket
         problems.append(f"nothing listens on {where}; run `yumen serve`")
     problems += authorities.problems(session)
+    problems += crls.problems(session, now)
     return {
         "home": str(settings.home),
         "mode": settings.mode,
@@ -88,7 +104,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "listening": answering,
         "worker": working,
         "logs": [_log(settings, session, log, now, problems) for log in LOGS],
-        "authorities": [_authority(session, row.id, row.cert or b"", now, problems) for row in certificates.authorities(session)],
+        "authorities": [_authority(session, row.id, row.cert or b"") for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
 
@@ -116,11 +132,9 @@ def _log(settings: Settings, session: Session, log: str, now: dt.datetime, probl
     return {"log": published.name, "size": size, "signed": signed.size}
 
 
-def _authority(session: Session, authority: str, der: bytes, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
+def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:
     newest = crls.latest(session, authority)
     ends = newest.next_update if newest else None
-    if ends is None or ends <= now:
-        problems.append(f"the revocation list of {authority} is missing or over; run the worker")
     certificate = x509.load_der_x509_certificate(der)
     return {
         "id": authority,
