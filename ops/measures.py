@@ -16,7 +16,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from audit.tables import TrailBatch, TrailCheckpoint, TrailEpoch
+from audit.tiles import PublishedLog
 from audit.trail import LOGS
 from authz.tables import SessionRow
 from ca import certificates, crls
@@ -63,13 +63,10 @@ class State(Collector):
         age = _gauge("checkpoint_age_seconds", "Seconds since the newest checkpoint; it grows while a log is quiet.", labels=["log"])
         now = microseconds(self._clock())
         for log in LOGS:
-            epoch = select(func.max(TrailEpoch.epoch)).where(TrailEpoch.log == log).scalar_subquery()
-            size = select(func.max(TrailBatch.size)).where(TrailBatch.log == log, TrailBatch.epoch == epoch)
-            entries.add_metric([log], session.scalar(size) or 0)
-            heads = select(TrailCheckpoint.size, TrailCheckpoint.t).where(TrailCheckpoint.log == log, TrailCheckpoint.epoch == epoch)
-            if newest := session.execute(heads.order_by(TrailCheckpoint.size.desc()).limit(1)).first():
-                entries_under, at = newest
-                signed.add_metric([log], entries_under)
+            published = PublishedLog(session, log)
+            entries.add_metric([log], published.head().size)
+            signed.add_metric([log], published.signed())
+            if (at := published.signed_at()) is not None:
                 age.add_metric([log], (now - at) / 1_000_000)
         yield from (entries, signed, age)
 

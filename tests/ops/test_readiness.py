@@ -50,7 +50,7 @@ def settings(server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Setti
     found = replace(load({"YUMEN_HOME": str(home)}), database=Database(url=server.url("yumen_worker", name)))
     init.make_home(found, tell=lambda _: None, admin_url=server.url("admin", name))
     init.make_home(found, tell=lambda _: None)
-    init.hold_ceremony(found, CEREMONY + people(), say=lambda _: None, hand_over=None)
+    init.hold_ceremony(found, CEREMONY + people(), say=lambda _: None, hand_over=lambda _: None)
     return found
 
 
