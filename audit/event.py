@@ -97,6 +97,10 @@ class Kind(Enum):
     WRITER_HEARTBEAT = _Row("AZ9003", "writer.heartbeat", "a process lives", "进程存活")
     WRITER_VOID = _Row("AZ9004", "writer.void", "numbers of rolled-back events", "已回滚事件的编号")
     TRAIL_CLOSED = _Row("AZ9005", "trail.closed", "the trail could not be written for a while", "审计记录一度无法写入")
+    WRITER_ENDED = _Row("AZ9006", "writer.ended", "a process ended in order", "进程正常结束")
+    WRITER_LOST = _Row("AZ9007", "writer.lost", "a process fell silent without ending", "进程未结束即失去音讯")
+    RECONCILED = _Row("AZ9008", "trail.reconciled", "facts compared with their events", "事实与记录已核对")
+    CONTRADICTED = _Row("AZ9009", "trail.contradicted", "a fact and the trail contradict each other", "事实与记录相互矛盾")
 
     @property
     def code(self) -> str:

@@ -29,6 +29,7 @@ def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
     ca.add_command(ceremony)
     ca.add_command(first_codes)
     audit.add_command(verify)
+    audit.add_command(reconcile)
 
 
 def _settings() -> Settings:
@@ -153,6 +154,23 @@ def ceremony(file: Path, codes: Path | None, *, as_json: bool) -> None:
     transcript = hold_ceremony(_settings(), file.read_text("utf-8"), say=say, hand_over=_shower(codes, as_json=as_json))
     if as_json:
         output.show({"transcript": transcript}, as_json=True)
+
+
+@click.command(cls=Command, example="yumen audit reconcile")
+@json_option
+def reconcile(*, as_json: bool) -> None:
+    """Compare all facts with all their events now, in both directions, and the numbers of all processes. Exit 1 when something contradicts.
+
+    The leading worker does the same bit by bit. The result is recorded; what contradicts is an alarm in the trail, once.
+    """
+    from ops.running import compare_everything
+
+    with output.progress("comparing facts and events"):
+        found = compare_everything(_settings())
+    told = {"at": found.at.isoformat(timespec="seconds"), "contradictions": found.open, "first": list(found.first)}
+    output.show(told, as_json=as_json)
+    if found.open:
+        raise SystemExit(output.FAILED)
 
 
 @click.command("first-codes", cls=Command, example="yumen ca first-codes --codes codes.txt")

@@ -17,14 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from audit.tiles import PublishedLog
-from audit.trail import LOGS
+from audit.trail import LOGS, waiting_seconds
 from authz.tables import SessionRow
 from ca import certificates, crls
 from ca.states import RequestState, Standing
 from ca.tables import Certificate, Request, Revocation
 from core.clock import Clock, microseconds
 from core.database import Database
+from core.errors import Unavailable
 from core.settings import Settings
+from ops import reconcile
 from ops.leadership import is_led
 
 #: States in which a request waits for somebody.
@@ -44,7 +46,7 @@ class State(Collector):
         try:
             with self._database.reading() as session:
                 found = [*self._of_work(session), *self._of_logs(session), *self._of_certificates(session)]
-        except SQLAlchemyError:
+        except (SQLAlchemyError, Unavailable):
             found = []
         up.add_metric([], float(bool(found)))
         return [up, *found]
@@ -69,6 +71,14 @@ class State(Collector):
             if (at := published.signed_at()) is not None:
                 age.add_metric([log], (now - at) / 1_000_000)
         yield from (entries, signed, age)
+        waits = waiting_seconds(self._database, self._clock())
+        yield _gauge("trail_waiting_seconds", "How long the oldest committed event waits for its place.", waits)
+        compared = _gauge("trail_compared_seconds", "Seconds since facts and events were last compared.")
+        contradictions = _gauge("trail_contradictions", "Facts and events that contradict each other now.")
+        if result := reconcile.last(session):
+            compared.add_metric([], (self._clock() - result.at).total_seconds())
+            contradictions.add_metric([], result.open)
+        yield from (compared, contradictions)
 
     def _of_certificates(self, session: Session) -> Iterator[Metric]:
         yield _gauge(

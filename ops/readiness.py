@@ -14,14 +14,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from audit.trail import Trail
+from audit.trail import Trail, waiting_seconds
 from authz.world import World
 from ca import authorities, crls
 from ca.status import Responder
 from core.errors import Error
 from core.settings import Settings
-from ops import fitness
+from ops import fitness, reconcile
 from ops.leadership import is_led
+from ops.status import WAITS
 
 #: A worker that ended is followed by another within a second or two; longer than this, nobody works.
 LEADERLESS = 5.0
@@ -99,3 +100,6 @@ def _of_database(node: _Parts, session: Session) -> Iterator[str]:
         yield from (f"the database is not used as it is: {problem}" for problem in fitness.trouble(session.connection()))
     yield from authorities.problems(session)
     yield from crls.problems(session, node.trail.clock())
+    yield from reconcile.problems(session)
+    if waiting_seconds(node.trail.database, node.trail.clock()) > WAITS:
+        yield "events wait for their place in the trail: acts are answered as not yet proved"

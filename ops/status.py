@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 import migrations
 from audit.tiles import PublishedLog
-from audit.trail import LOGS
+from audit.trail import LOGS, waiting_seconds
 from audit.verifier.errors import Unreadable
 from audit.verifier.note import Checkpoint, Note
 from ca import authorities, certificates, crls
@@ -22,11 +22,13 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import homes, measures, postgres
+from ops import homes, measures, postgres, reconcile
 from ops.leadership import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
 UNSIGNED = dt.timedelta(seconds=15)
+#: A committed event is in the tree before it is answered; longer than this, in seconds, something keeps it from its place.
+WAITS = 5.0
 #: A certificate of the service's own that ends within this time should have been renewed.
 SOON = dt.timedelta(days=14)
 
@@ -51,6 +53,8 @@ def look(settings: Settings) -> Look:
         problems = _schema(database)
         with database.reading() as session:
             facts = _facts(settings, session, now, problems)
+        if (waits := waiting_seconds(database, now)) > WAITS:
+            problems.append(f"an event waits for its place in the trail for {waits:.0f} s; run the worker, and read its log")
     finally:
         database.engine.dispose()
     return Look(facts, problems, _warnings(settings))
@@ -97,6 +101,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         problems.append(f"nothing listens on {where}; run `yumen serve`")
     problems += authorities.problems(session)
     problems += crls.problems(session, now)
+    problems += reconcile.problems(session)
     return {
         "home": str(settings.home),
         "mode": settings.mode,
@@ -104,6 +109,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "listening": answering,
         "worker": working,
         "logs": [_log(settings, session, log, now, problems) for log in LOGS],
+        "reconciled": _reconciled(session),
         "authorities": [_authority(session, row.id, row.cert or b"") for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
@@ -130,6 +136,15 @@ def _log(settings: Settings, session: Session, log: str, now: dt.datetime, probl
     if size > signed.size and age > UNSIGNED:
         problems.append(f"the head of {published.name} was not signed for {age.total_seconds():.0f} s; read the worker's log")
     return {"log": published.name, "size": size, "signed": signed.size}
+
+
+def _reconciled(session: Session) -> dict[str, Any] | None:
+    """When facts and events were last compared, the new ones and all of them, and how many contradict each other."""
+    result = reconcile.last(session)
+    if result is None:
+        return None
+    whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
+    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open}
 
 
 def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def settings(server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Setti
         (folder / f"{name}.secret").write_text(name * 8)
         (folder / f"{name}.secret").chmod(0o600)
     keys = "".join(f'{name}_secret = "{folder}/{name}.secret"\n' for name in ("web", "worker"))
-    (home / "yumen.toml").write_text(f'[authz]\nstale_limit = "2s"\n[keys]\n{keys}')
+    (home / "yumen.toml").write_text(f'[authz]\nstale_limit = "2s"\n[audit]\nreconcile_period = "1d"\n[keys]\n{keys}')
     province.write(home / "directory.ldif", seed=7, hasher=province.QUICK)
     name = server.new_database()
     found = replace(load({"YUMEN_HOME": str(home)}), database=Database(url=server.url("yumen_worker", name)))
