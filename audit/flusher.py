@@ -53,8 +53,15 @@ class Flusher:
         self._wake = threading.Condition()
         self._turn = threading.Lock()
         self._stopped = False
+        #: Told how many seconds each commit took, whether it succeeded or not.
+        self.written: Callable[[float], None] = lambda _: None
         self._thread = threading.Thread(target=self._run, name="trail-flusher", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Entries in the queue."""
+        return self._size
 
     def submit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Wait until `entries` are in the tree and give their places.
@@ -92,6 +99,7 @@ class Flusher:
     def _run(self) -> None:
         while batch := self._next():
             entries = [entry for waiting in batch for entry in waiting.entries]
+            began = time.perf_counter()
             try:
                 receipts = iter(self._write(entries))
                 for waiting in batch:
@@ -103,6 +111,7 @@ class Flusher:
                 one.following = other
             with self._turn:
                 _wake_one(batch[0])
+            self.written(time.perf_counter() - began)
 
     def _leave(self, waiting: _Waiting, *, woken: bool) -> bool:
         """Wake whoever follows, or be passed over; gives whether `waiting` was woken, be it at the last moment."""
