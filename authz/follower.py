@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 
 
 class Follower:
-    """Follows the source of `world`, which hears of each look at once. One thread at a time may use it."""
+    """Follows the source of `world`, which hears of each look at once. Safe to share between threads."""
 
     def __init__(self, world: World) -> None:
         self._world, self._trail, self._database = world, world.trail, world.database
@@ -46,6 +46,7 @@ class Follower:
         #: Number of the look that was announced to the other processes.
         self._announced: int | None = None
         self._problem = ""
+        self._stepping = threading.Lock()
 
     def follow(self, stop: threading.Event, leads: Callable[[], bool]) -> None:
         """Look every `authz.poll` until `stop` is set, as long as this process leads; tell the others of each look."""
@@ -79,18 +80,19 @@ class Follower:
 
         What fails is told to the world, whose directory ages.
         """
-        began = self._world.monotonic()
         settled = False
 
         def look() -> None:
             nonlocal settled
             settled = self._look()
 
-        problem = problem_of(look)
-        if problem and problem != self._problem:
-            _log.warning("the directory cannot be read", reason=problem)
-        self._problem = problem
-        self._world.saw(began if settled else None, problem)
+        with self._stepping:
+            began = self._world.monotonic()
+            problem = problem_of(look)
+            if problem and problem != self._problem:
+                _log.warning("the directory cannot be read", reason=problem)
+            self._problem = problem
+            self._world.saw(began if settled else None, problem)
         return not settled and not problem
 
     def _look(self) -> bool:

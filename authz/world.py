@@ -128,7 +128,7 @@ class World:
     @property
     def rows_age(self) -> float:
         """Seconds since this process last read the rows."""
-        return self._monotonic() - self._rows_at
+        return self.monotonic() - self._rows_at
 
     def problems(self) -> list[str]:
         """What keeps decisions from being made or current; empty when all is well."""

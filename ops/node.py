@@ -137,13 +137,8 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     source = _source(settings)
     stack.callback(source.close)
     world = World(trail, source, authz_keys.open_keys(vault), settings, trust=Anchors(database))
-    follower = Follower(world)
     stack.enter_context(database.listening())
-    _first_look(world, follower, role)
-    if role == "operator":
-        following = Ticker("directory", settings.authz.poll.total_seconds(), follower.step)
-        following.start()
-        stack.callback(following.stop)
+    follower = _followed(world, role, stack)
     world.start()
     stack.callback(world.close)
     responder = Responder(trail, SealedSigners(vault), settings.ca)
@@ -177,16 +172,16 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     )
 
 
-def _first_look(world: World, follower: Follower, role: str) -> None:
-    """See that there is a directory: its source is read in the embedded form and by the operator, who may be alone.
+def _followed(world: World, role: str, stack: ExitStack) -> Follower:
+    """What follows the directory, after it was seen that there is one.
 
-    Processes that share a database start from its rows. Until one of them follows the directory they are not ready and
-    decide nothing, but revocation lists are published and status is answered.
+    In the embedded form, and for the operator, who may be alone, its source is read. Processes that share a database start
+    from the rows: until one of them follows the directory they decide nothing, but revocation lists and status go out.
 
     Raises:
         Unavailable: it cannot be read, or was never.
     """
-    alone = world.settings.embedded or role == "operator"
+    follower, alone = Follower(world), world.settings.embedded or role == "operator"
     while alone and follower.step():
         pass
     end = time.monotonic() + (0 if alone else _LEADER_SECONDS)
@@ -196,6 +191,11 @@ def _first_look(world: World, follower: Follower, role: str) -> None:
         raise Unavailable(
             "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
         )
+    if role == "operator":
+        following = Ticker("directory", world.settings.authz.poll.total_seconds(), follower.step)
+        following.start()
+        stack.callback(following.stop)
+    return follower
 
 
 def _source(settings: Settings) -> Source:
