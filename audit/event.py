@@ -49,6 +49,8 @@ class Kind(Enum):
     KEY_GENERATED = _Row("CA2001", "key.generated", "signing key generated", "生成签名密钥")
     CEREMONY_PERFORMED = _Row("CA2002", "ceremony.performed", "key ceremony performed", "完成密钥仪式")
     CEREMONY_REFUSED = _Row("CA2003", "ceremony.refused", "key ceremony refused", "密钥仪式被拒绝")
+    AUTHORITY_CLEARED = _Row("CA2004", "authority.cleared", "stopped authority cleared to go on", "同意被停用的 CA 恢复签发")
+    AUTHORITY_RESUMED = _Row("CA2005", "authority.resumed", "stopped authority goes on", "被停用的 CA 恢复签发")
     CRL_INTENDED = _Row("CA3001", "crl.intended", "CRL signature intended", "拟签发吊销列表")
     CRL_PUBLISHED = _Row("CA3002", "crl.published", "CRL published", "发布吊销列表")
     OCSP_COUNTED = _Row("CA3003", "ocsp.counted", "OCSP answers signed in one minute", "一分钟内签名的 OCSP 应答数")
