@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import sqlite3
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -91,6 +91,20 @@ class Trail:
     def closed(self) -> bool:
         """Whether the last attempt to write failed: not ready, and nothing that needs an event is done."""
         return self._closed is not None
+
+    @property
+    def unproved(self) -> int:
+        """How many events of this process are committed with their facts and have no place in the tree yet."""
+        return len(self._afloat)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the flusher."""
+        return self._flusher.waiting
+
+    def watch(self, written: Callable[[float], None]) -> None:
+        """Call `written` with the seconds that each commit of the flusher takes."""
+        self._flusher.written = written
 
     def origin(self, log: str, epoch: int | None = None) -> str:
         """The name of a tree to the outside, such as `yumen.local/ca/1`."""

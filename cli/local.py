@@ -106,12 +106,18 @@ def worker(*, as_json: bool) -> None:
 
 
 @click.command(cls=Command, example="yumen status --json")
+@click.option(
+    "--textfile", type=click.Path(path_type=Path, dir_okay=False), help="Also write the home's measures here, for an exporter of files."
+)
 @json_option
-def status(*, as_json: bool) -> None:
+def status(*, textfile: Path | None, as_json: bool) -> None:
     """Tell how the home fares: service, worker, trail, authorities, revocation lists, what ends soon. Exit 1 when something is wrong."""
-    from ops.status import look
+    from ops.status import export, look
 
-    found = look(_settings())
+    settings = _settings()
+    if textfile:
+        export(settings, textfile)
+    found = look(settings)
     whole = found.facts | {"problems": found.problems, "warnings": found.warnings}
     output.show(whole, as_json=as_json, text=lambda: _tell(found))
     if found.problems:

@@ -22,7 +22,7 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import homes, postgres, reconcile
+from ops import homes, measures, postgres, reconcile
 from ops.leadership import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
@@ -60,6 +60,21 @@ def look(settings: Settings) -> Look:
     return Look(facts, problems, _warnings(settings))
 
 
+def export(settings: Settings, path: Path) -> None:
+    """Write what is measured of the home to `path`, for an exporter that reads files.
+
+    Raises:
+        Unavailable: there is no database, or the file cannot be written.
+    """
+    database = _database(settings)
+    try:
+        measures.write(settings, database, system, path)
+    except OSError as error:
+        raise Unavailable("`{path}` cannot be written: {reason}", path=path, reason=error.strerror) from error
+    finally:
+        database.engine.dispose()
+
+
 def _database(settings: Settings) -> Database:
     if settings.database.url:
         return postgres.opened(settings.database.url)
@@ -85,6 +100,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         where = settings.web.https if settings.web.socket == Path() else settings.web.socket
         problems.append(f"nothing listens on {where}; run `yumen serve`")
     problems += authorities.problems(session)
+    problems += crls.problems(session, now)
     problems += reconcile.problems(session)
     return {
         "home": str(settings.home),
@@ -94,7 +110,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "worker": working,
         "logs": [_log(settings, session, log, now, problems) for log in LOGS],
         "reconciled": _reconciled(session),
-        "authorities": [_authority(session, row.id, row.cert or b"", now, problems) for row in certificates.authorities(session)],
+        "authorities": [_authority(session, row.id, row.cert or b"") for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
 
@@ -131,11 +147,9 @@ def _reconciled(session: Session) -> dict[str, Any] | None:
     return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open}
 
 
-def _authority(session: Session, authority: str, der: bytes, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
+def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:
     newest = crls.latest(session, authority)
     ends = newest.next_update if newest else None
-    if ends is None or ends <= now:
-        problems.append(f"the revocation list of {authority} is missing or over; run the worker")
     certificate = x509.load_der_x509_certificate(der)
     return {
         "id": authority,
