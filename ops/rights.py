@@ -28,6 +28,8 @@ def must_fit(settings: Settings, *, with_keys: bool) -> None:
     """
     if settings.embedded:
         return
+    if with_keys:
+        must_own(settings)
     found = [*_folders(settings), *_secrets(settings)]
     owner = _stat(settings.home / "keys" / "worker")
     if with_keys:
@@ -40,6 +42,21 @@ def must_fit(settings: Settings, *, with_keys: bool) -> None:
             found += _too_much(settings)
     if found:
         raise Unavailable("the rights of the home do not fit: {problems}; see docs/operating.md", problems="; ".join(found))
+
+
+def must_own(settings: Settings) -> None:
+    """Check that what this process writes into a shared home belongs to the user who works, be it root that runs it.
+
+    Raises:
+        Unavailable: the home belongs to somebody else.
+    """
+    home = _stat(settings.home)
+    if not settings.embedded and home and home.st_uid != os.geteuid():
+        raise Unavailable(
+            "the home `{home}` belongs to user {owner}; run this as that user, because the worker could not read what you write",
+            home=settings.home,
+            owner=home.st_uid,
+        )
 
 
 def _folders(settings: Settings) -> Iterator[str]:
