@@ -134,6 +134,8 @@ def _shower(path: Path | None, *, as_json: bool) -> HandOver | None:
     from ops import codes
 
     if path is not None:
+        if path.exists() or not os.access(path.parent, os.W_OK):
+            raise click.UsageError(f"--codes {path}: it exists, or cannot be made; name a new file")
         return partial(codes.write, path)
     return (lambda made: click.echo(codes.text(made))) if sys.stdout.isatty() and not as_json else None
 
