@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from core import logs
 from core.errors import Unavailable
@@ -11,7 +12,7 @@ from core.settings import Settings
 from ops import demo
 from ops.running import addresses
 from ops.running import serving as opened
-from web import server
+from web import behind, server
 
 
 @contextmanager
@@ -25,12 +26,12 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
     if settings.demo:
         demo.refresh_accounts(settings)
     with opened(settings) as node:
-        servers = server.serve(node)
+        servers = behind.serve(node) if settings.web.socket != Path() else server.serve(node)
         try:
             servers.start()
         except OSError as error:
             raise Unavailable(
-                "an address cannot be had: {reason}; end the other service, or set web.https and web.http", reason=error
+                "an address cannot be had: {reason}; end the other service, or set web.https and web.http, or web.socket", reason=error
             ) from error
         try:
             yield addresses(settings)

@@ -38,11 +38,13 @@ class Web:
     https: str = "127.0.0.1:8443"
     #: Address and port of status over plain HTTP: OCSP, CRLs, CA certificates.
     http: str = "127.0.0.1:8080"
+    #: Unix socket behind nginx, in place of both addresses: nothing else is listened on.
+    socket: Path = Path()
     #: The portal's address as people type it; origin checks compare with it.
     https_url: str = "https://localhost:8443"
     #: The status address as it is written into certificates.
     http_url: str = "http://127.0.0.1:8080"
-    #: Worker threads of the TLS listener.
+    #: Worker threads of the listener.
     threads: int = 24
     #: Largest request body in bytes.
     max_body_bytes: int = 262_144
@@ -207,6 +209,8 @@ class Settings:
             url = urlsplit(getattr(self.web, name))
             if url.scheme != scheme or not url.netloc or url.path not in {"", "/"}:
                 found.append(f"web.{name}: write it as `{scheme}://host` or `{scheme}://host:port`")
+        if self.demo and self.web.socket != Path():
+            found.append("web.socket: a demo home listens on loopback only; make a production home to serve a network")
         found += _address(self.database.url)
         if self.ca.ocsp_lifetime > self.ca.crl_lifetime:
             found.append("ca.ocsp_lifetime: must not be longer than ca.crl_lifetime")

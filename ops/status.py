@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from ca import authorities, certificates, crls
 from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
-from core.settings import Settings
+from core.settings import Settings, Web
 from ops import homes, postgres
 from ops.leadership import is_led
 
@@ -67,12 +68,13 @@ def _database(settings: Settings) -> Database:
 
 
 def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
-    working, answering = is_led(settings, session), _answers(settings.web.https)
+    working, answering = is_led(settings, session), _answers(settings.web)
     worker = "`yumen serve`, or `yumen worker`" if settings.embedded else "`yumen worker`"
     if not working:
         problems.append(f"no worker runs: nothing is issued and no revocation list is published; run {worker}")
     if not answering:
-        problems.append(f"nothing listens on {settings.web.https}; run `yumen serve`")
+        where = settings.web.https if settings.web.socket == Path() else settings.web.socket
+        problems.append(f"nothing listens on {where}; run `yumen serve`")
     problems += authorities.problems(session)
     return {
         "home": str(settings.home),
@@ -88,7 +90,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
 
 def _warnings(settings: Settings) -> list[str]:
     written, listening = urlsplit(settings.web.http_url), settings.web.http.rpartition(":")[2]
-    if str(written.port or 80) == listening:
+    if settings.web.socket != Path() or str(written.port or 80) == listening:  # what nginx listens on we cannot see
         return []
     told = f"certificates say {settings.web.http_url}, the service listens on {settings.web.http}"
     return [f"{told}: see that the first leads to the second, or relying parties cannot learn of revocations"]
@@ -133,10 +135,14 @@ def _tls(settings: Settings, now: dt.datetime, problems: list[str]) -> str | Non
     return leaf.not_valid_after_utc.isoformat()
 
 
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
+def _answers(web: Web) -> bool:
+    host, _, port = web.https.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
-            return True
+        if web.socket == Path():
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        else:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(web.socket))
     except OSError:
         return False
+    return True

@@ -79,6 +79,8 @@ class Front:
     def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | None:
         """The answer of a raw route or a refusal; None when the framework is to answer."""
         try:
+            if refusal := environ.get("yumen.refusal"):
+                raise refusal
             refuse_forged(environ)
             found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
             visit.route = found[0].rule if found else ""
