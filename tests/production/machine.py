@@ -7,6 +7,7 @@ and networks are in private namespaces and end with it. Nothing here says how Yu
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -182,13 +183,13 @@ class Machine:
         text = (self._deploy / "README.md").read_text("utf-8").partition(f"\n## {section}")[2].partition("\n## ")[0]
         assert text, f"the runbook has no section `{section}`"
         for block in text.split("```sh\n")[1:]:
-            for line in block.partition("```")[0].splitlines():
-                kept = " && ".join(part for part in line.split(" && ") if part.split()[0] not in _LEFT_OUT)
+            for command in _commands(block.partition("```")[0]):
+                kept = " && ".join(part for part in command.split(" && ") if part.split()[0] not in _LEFT_OUT)
                 if kept:
                     said = self.do(f"{kept}\nprintf '\\n%s' \"$PWD\"", folder=self.standing)
                     self.standing = said.rpartition("\n")[2]
-                if kept != line:
-                    happened(line)
+                if kept != command:
+                    happened(command)
 
     def popen(self, account: str, command: list[str], *, group: str = "", network: str = "", **environ: str) -> subprocess.Popen[bytes]:
         """A process of `account`, whose words go to a file in `var/log`."""
@@ -246,6 +247,16 @@ class Machine:
         with suppress(subprocess.CalledProcessError):
             _do("ip", "link", "delete", self._bridge)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _commands(block: str) -> list[str]:
+    """The commands of a block, a loop being one."""
+    found = [""]
+    for line in block.splitlines():
+        found[-1] += line + "\n"
+        if len(re.findall(r"\bdo\b", found[-1])) == len(re.findall(r"\bdone\b", found[-1])):
+            found.append("")
+    return [command.strip() for command in found if command.strip()]
 
 
 def until(true: Callable[[], object], patience: float, what: str) -> float:

@@ -1,0 +1,265 @@
+"""The production form on a machine of the tests' own, filled the way a province fills it: ceremony, codes, officers, applications.
+
+What `demo.json` tells of a demonstration is written down here as well, so that the same story can be played.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import re
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pyotp
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from authz import province
+from authz.province import Account
+from bench.province import Size, write
+from cli.client.api import Api, Server
+from cli.story.enrolments import await_serial
+from cli.story.stage import Stage
+from ops import demo_data
+from tests.production import services
+from tests.production.machine import DEPLOY, Machine, read_unit, until
+
+CEREMONY = """
+name = "founding"
+organisation = "江州省"
+root = {id = "root", name = "Jiangzhou Root", suite = "ecdsa-p384-sha384"}
+[[issuing]]
+id = "staff"
+name = "Jiangzhou Staff"
+profiles = ["staff-sign"]
+[[issuing]]
+id = "servers"
+name = "Jiangzhou Servers"
+profiles = ["server"]
+[[issuing]]
+id = "applications"
+name = "Jiangzhou Applications"
+profiles = ["application"]
+"""
+#: Roles that count only when they were confirmed.
+_CONFIRMED = {"registrar", "system-admin", "security-admin", "auditor"}
+#: Who hands the first code to whom the ceremony does not name.
+_HANDED_BY = {"zhangsan": "zhaoliu", "wangwu": "zhouba", "lisi": "zhengshi", "fenger": "zhengshi"}
+
+SYSTEM, SECURITY, OWNER, REGISTRAR = "wujiu", "zhengshi", "fenger", "zhaoliu"
+WEB, WORKER = ("yumen-web@1.service", "yumen-web@2.service"), "yumen-worker.service"
+
+
+class Direct(Api):
+    """Calls on the socket of one instance, saying what nginx says: who the TLS peer was, and from where."""
+
+    def __init__(self, path: Path, *, token: str = "", pem: Path | None = None, timeout_seconds: float = 20.0) -> None:
+        self.server = Server(url="http://localhost", ca_file=path, token=token)
+        headers = {"X-Real-IP": "127.0.0.1"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        if pem:
+            der = x509.load_pem_x509_certificates(pem.read_bytes())[0].public_bytes(Encoding.DER)
+            headers["Client-Cert"] = f":{base64.b64encode(der).decode()}:"
+        transport = httpx.HTTPTransport(uds=str(path))
+        self._http = httpx.Client(transport=transport, base_url="http://localhost", headers=headers, timeout=timeout_seconds)
+
+
+@dataclass
+class Production:
+    """The running province."""
+
+    machine: Machine
+    accounts: dict[str, Account]
+    #: What `demo.json` would tell.
+    told: dict[str, Any] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.machine.root / "var/lib/yumen"
+
+    def socket(self, number: int) -> Path:
+        return self.machine.root / f"run/yumen/web-{number}.sock"
+
+    def direct(self, number: int, *, token: str = "", pem: Path | None = None, timeout_seconds: float = 20.0) -> Direct:
+        """A caller of instance `number`."""
+        return Direct(self.socket(number), token=token, pem=pem, timeout_seconds=timeout_seconds)
+
+    def person(self, uid: str, number: int = 1) -> Direct:
+        """A caller with a session of this person, opened once."""
+        if uid not in self._tokens:
+            with self.direct(number) as api:
+                self._tokens[uid] = api.post("/api/v1/sessions", self.credentials(uid))["token"]
+        return self.direct(number, token=self._tokens[uid])
+
+    def credentials(self, uid: str, steps: int = 0) -> dict[str, str]:
+        """What this person types to log in."""
+        account = self.told["accounts"][list(self.accounts).index(uid)]
+        return {"uid": uid, "password": account["password"], "totp": code(account["totp"], steps)}
+
+    def ready(self, number: int) -> bool:
+        """Whether instance `number` says that it is ready."""
+        return not self.reasons(number)
+
+    def reasons(self, number: int) -> list[str]:
+        """Why instance `number` is not ready; nothing when it is."""
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket(number))), timeout=3) as client:
+                return list(client.get("http://localhost/readyz").json()["reasons"])
+        except httpx.HTTPError as error:
+            return [f"no answer: {error!r}"]
+
+    def change(self, records: str) -> None:
+        """Change the directory as its administrator."""
+        (self.machine.root / "tmp/change.ldif").write_text(records, "utf-8")
+        self.machine.do("ldapmodify -Q -Y EXTERNAL -H ldapi:/// -f /tmp/change.ldif")
+
+    def serve(self, number: int) -> None:
+        """Start instance `number`: the first beside the database, the second as a node of its own."""
+        second = [self.machine.root / "etc/systemd/system/yumen-web@.service.d/node.conf"] if number == 2 else []
+        unit = read_unit(DEPLOY / "systemd/yumen-web@.service", str(number), *second)
+        self.machine.start(unit, network="second" if number == 2 else "")
+
+    def work(self) -> None:
+        """Start the worker."""
+        self.machine.start(read_unit(DEPLOY / "systemd/yumen-worker.service"))
+
+    def stage(self, folder: Path) -> Stage:
+        """Where the story plays."""
+        return Stage(self.home, folder, self.told)
+
+
+def code(secret: str, steps: int) -> str:
+    """The one-time code of now, or of that many steps later."""
+    return pyotp.TOTP(secret).at(dt.datetime.now(dt.UTC) + steps * dt.timedelta(seconds=30))
+
+
+def build(size: Size, *, preload: str = "") -> Production:
+    """Everything from empty machines to running processes, by the runbook.
+
+    `preload` names a library that the database is started with.
+    """
+    https, http = services.free_ports(2)
+    values = {
+        "dc=example,dc=cn": "dc=yumen,dc=demo",
+        "https://yumen.example.cn": f"https://localhost:{https}",
+        "http://pki.example.cn": f"http://127.0.0.1:{http}",
+        "/15/": f"/{services.version()}/",
+    }
+    made = Production(Machine(values), {account.uid: account for account in province.accounts(1)})
+    try:
+        _raise(made, size, preload)
+        made.told = {
+            "https": f"https://localhost:{https}",
+            "http": f"http://127.0.0.1:{http}",
+            "ca_file": str(made.home / "root.pem"),
+            "accounts": [],
+            "applications": [],
+        }
+        _populate(made)
+    except BaseException:
+        made.machine.close()
+        raise
+    return made
+
+
+def _raise(made: Production, size: Size, preload: str) -> None:
+    """Sections 1 to 5 of the runbook."""
+    machine = made.machine
+    machine.follow("1.")
+    services.pki(machine)
+    write(machine.root / "tmp", size, seed=1, hasher=province.QUICK)
+    machine.do("mkdir -p /var/lib/ldap; rm -rf /etc/ldap/slapd.d; touch /etc/default/slapd")
+    services.make_database(machine)
+
+    def happened(command: str) -> None:
+        if "restart slapd" in command:
+            machine.do("slapadd -q -w -f /etc/ldap/slapd.conf -l /tmp/directory.ldif; chown -R openldap: /var/lib/ldap")
+            services.start_directory(machine)
+        if "restart postgresql" in command:
+            if "postgresql" in machine.running:
+                machine.end("postgresql", signal.SIGINT)
+            services.start_database(machine, **({"LD_PRELOAD": preload} if preload else {}))
+
+    machine.follow("2.", happened)
+    machine.follow("3.", happened)
+    people = [(account.uuid, held.role, held.unit) for account in made.accounts.values() for held in account.holdings]
+    named = [f'[[people]]\nperson = "{who}"\nrole = "{role}"\nunit = "{unit}"' for who, role, unit in people if role in _CONFIRMED]
+    (machine.root / "etc/yumen/ceremony.toml").write_text(CEREMONY + "\n".join(named))
+    machine.follow("4.")
+    machine.network("second", services.SECOND)
+    machine.follow("A second node", happened)
+    made.work()
+    made.serve(1)
+    made.serve(2)
+    for number in (1, 2):
+        until(lambda number=number: made.ready(number), 30, f"instance {number} does not get ready: {made.reasons(number)}")
+
+
+def _populate(made: Production) -> None:
+    """People bind their authenticators, officers register what is there: all of it over REST."""
+    codes = {uid: code for code, uid in re.findall(r"(?m)^  (\S+)  (\S+) \(", (made.home / "first-codes.txt").read_text("utf-8"))}
+    for uid, account in made.accounts.items():
+        told = {"uid": uid, "name": account.name, "password": account.password, "roles": list(account.roles), "unit": account.unit_name}
+        made.told["accounts"].append(told)
+    for uid in sorted(made.accounts, key=lambda uid: uid in _HANDED_BY):
+        if uid in _HANDED_BY:
+            with made.person(_HANDED_BY[uid]) as officer:
+                first = officer.post("/api/v1/totp/codes", {"person": uid})["code"]
+        else:
+            first = codes[uid]
+        _bind(made, uid, first)
+    county, top = made.accounts["zhangsan"].unit, made.accounts[OWNER].unit
+    for wanted in demo_data.APPLICATIONS:
+        _register(made, wanted, county, top)
+    ref, name, hosts = demo_data.COUNTY_SERVER
+    with made.person(REGISTRAR) as registrar:
+        registrar.post("/api/v1/assets", {"ref": ref, "name": name, "owner": "zhangsan", "unit": county, "names": list(hosts)})
+
+
+def _bind(made: Production, uid: str, first: str) -> None:
+    """Bind an authenticator, with the code of half a minute ago: the present one stays for the first login."""
+    account = made.told["accounts"][list(made.accounts).index(uid)]
+    shown = {"uid": uid, "password": account["password"], "code": first}
+    with made.direct(1) as api:
+        account["totp"] = api.post("/api/v1/totp/enrolments", shown)["secret"]
+        api.post("/api/v1/totp/enrolments/confirm", {**shown, "totp": code(account["totp"], -1)})
+
+
+def _register(made: Production, wanted: demo_data.Wanted, county: str, top: str) -> None:
+    """An application with its grants, what it decides about, and its certificate."""
+    with made.person(SYSTEM) as system, made.person(SECURITY) as security:
+        facts = {"id": wanted.id, "name": wanted.name, "unit": county, "owner": OWNER, "types": list(wanted.types)}
+        system.post("/api/v1/applications", {**facts, "actions": sorted({action for action, _, _ in wanted.grants})})
+        seen = lambda: any(each["id"] == wanted.id for each in security.get("/api/v1/applications")["items"])
+        until(seen, 2, "the application is not seen")
+        for action, kind, role in wanted.grants:
+            security.post("/api/v1/grants", {"application": wanted.id, "action": action, "type": kind, "role": role})
+        for kind, identity, whose in wanted.resources:
+            unit = county if whose == "county" else top
+            security.post(f"/api/v1/applications/{quote(wanted.id)}/resources", {"type": kind, "id": identity, "unit": unit})
+    made.told["applications"].append(_certify(made, wanted.id))
+
+
+def _certify(made: Production, application: str) -> dict[str, str]:
+    """The application's certificate: asked for by its owner, approved by the registrar of its unit."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
+    asked = {"profile": "application", "csr": csr.public_bytes(Encoding.PEM).decode(), "for": f"application:{application}"}
+    with made.person(OWNER) as owner, made.person(REGISTRAR) as registrar:
+        request = owner.post("/api/v1/requests", asked)["id"]
+        registrar.post(f"/api/v1/requests/{request}/approve", {"comment": "agreed with the owner"})
+        serial = await_serial(owner, str(request))
+        chain = owner.text(f"/api/v1/certificates/{serial}", "application/pem-certificate-chain")
+    folder = made.machine.root / "home/applications"
+    folder.mkdir(parents=True, exist_ok=True)
+    cert, private = folder / f"{application}.pem", folder / f"{application}.key"
+    cert.write_text(chain)
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return {"id": application, "cert": str(cert), "key": str(private), "api_key": ""}
