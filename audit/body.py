@@ -43,7 +43,8 @@ def entry(happened: Event, at: int, writer: Writer, counter: int, privacy: Priva
         ValueError: a field is outside the canonical profile or too long.
     """
     identity = secrets.token_hex(16)
-    personal = dict(happened.personal)
+    about, cert, scope, request = map(_storable, (happened.object, happened.cert, happened.scope, happened.request_id))
+    personal = {field: _storable(value) for field, value in happened.personal.items()}
     if happened.source:
         personal["source"] = happened.source
     committed = {field: privacy.commit(field, value) for field, value in personal.items()}
@@ -55,26 +56,28 @@ def entry(happened: Event, at: int, writer: Writer, counter: int, privacy: Priva
         "act": happened.kind.value.name,
         "out": happened.outcome,
         "actor": _actor(happened.actor),
-        "obj": happened.object,
+        "obj": about,
         "w": {"n": writer.node, "b": writer.boot, "s": counter},
     }
     optional = {
         "rsn": happened.reason,
         "pol": {"rule": happened.rule, "rev": happened.revision} if happened.rule or happened.revision else None,
-        "cert": happened.cert,
-        "scope": happened.scope,
-        "req": happened.request_id,
+        "cert": cert,
+        "scope": scope,
+        "req": request,
         "d": dict(happened.details),
         "c": {field: commitment for field, (commitment, _) in committed.items()},
     }
     body |= {name: value for name, value in optional.items() if value}
     data = canonical(body)
     who = f"{happened.actor.kind}:{happened.actor.id}"
-    columns = (
-        *(identity, at, happened.kind.code, happened.outcome, who),
-        *(happened.object, happened.cert, happened.scope, happened.request_id),
-    )
+    columns = (identity, at, happened.kind.code, happened.outcome, who, about, cert, scope, request)
     return Entry(happened.kind.log, counter, columns, leaf_hash(data), data, tuple(opening for _, opening in committed.values()))
+
+
+def _storable(text: str) -> str:
+    """`text` without NUL, which no text of PostgreSQL can hold: whatever a stranger sends must not keep a batch from being written."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _actor(actor: Actor) -> dict[str, Any]:

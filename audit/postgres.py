@@ -25,8 +25,7 @@ from core.database import Database
 #: What a commit is refused with that changed facts and enqueued no event.
 _UNRECORDED = "YU001"
 
-_COLUMNS = ("text", "bigint", *["text"] * 7)
-_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in (*_COLUMNS, "bytea"))
+_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in ("text", "bigint", *["text"] * 7, "bytea"))
 _APPEND = f"SELECT first, first_edge, size, root FROM audit.append(%s, %s, %s, %s, %s, %s, %s, {_ARRAYS})"  # noqa: S608 - names of types
 _ENQUEUE = f"SELECT audit.enqueue(%s, %s, %s, %s::text[], %s::bigint[], {_ARRAYS})"
 _DISCLOSE = "SELECT audit.disclose(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::bytea[])"
@@ -52,10 +51,12 @@ class PostgresLedger:
             Missequenced: index, size or root is not what the entries make.
         """
         entries, writer = batch.entries, batch.writer
-        self._disclose(cursor, entries)
         highest = max((entry.counter for entry in entries), default=0)
         account = (batch.log, batch.epoch, batch.at, writer.node, writer.boot, highest, batch.settled)
-        first, edge, size, root = cursor.execute(_APPEND, (*account, *_arrays(entries))).fetchone()
+        with cursor.connection.pipeline():  # the beginning of the transaction and both calls in one message
+            self._disclose(cursor.connection.cursor(), entries)
+            cursor.execute(_APPEND, (*account, *_arrays(entries)))
+        first, edge, size, root = cursor.fetchone()
         tree = Frontier(first, edge)
         tree.extend([entry.leaf for entry in entries])
         if (tree.size, tree.root()) != (size, root):
@@ -67,7 +68,7 @@ class PostgresLedger:
         """Let `entries` commit with the facts of `session`; the next `place` of anybody puts them into the tree."""
         cursor = _driver(session).cursor()
         self._disclose(cursor, entries)
-        logs, counters = [entry.log for entry in entries], [entry.counter for entry in entries]
+        logs, counters = _texts([entry.log for entry in entries]), _numbers([entry.counter for entry in entries])
         cursor.execute(_ENQUEUE, (writer.node, writer.boot, settled, logs, counters, *_arrays(entries)))
 
     def find(self, cursor: Any, entries: Iterable[Entry]) -> dict[int, Receipt]:
@@ -116,7 +117,8 @@ class PostgresLedger:
     def _disclose(self, cursor: Any, entries: Sequence[Entry]) -> None:
         openings = [(entry.columns[0], *opening) for entry in entries for opening in entry.openings]
         if openings:
-            cursor.execute(_DISCLOSE, [list(column) for column in zip(*openings, strict=True)])
+            identities, fields, salts, values, blinds = zip(*openings, strict=True)
+            cursor.execute(_DISCLOSE, (_texts(identities), _texts(fields), _octets(salts), _texts(values), _octets(blinds)))
 
 
 class _Streaming:
@@ -137,9 +139,31 @@ class _Streaming:
         return cursor.execute(sql.replace("?", "%s"), values)
 
 
-def _arrays(entries: Sequence[Entry]) -> list[list[Any]]:
-    columns = [[entry.columns[at] for entry in entries] for at in range(len(_COLUMNS))]
-    return [*columns, [entry.body for entry in entries]]
+def _arrays(entries: Sequence[Entry]) -> list[str]:
+    identities, moments, *texts = [[entry.columns[at] for entry in entries] for at in range(9)]
+    return [_texts(identities), _numbers(moments), *map(_texts, texts), _octets([entry.body for entry in entries])]
+
+
+def _texts(values: Sequence[Any]) -> str:
+    """`values` as PostgreSQL writes an array: the driver's own way takes a third of the time of a batch.
+
+    Raises:
+        ValueError: a value holds NUL, which no text of PostgreSQL can.
+    """
+    if not values:
+        return "{}"
+    whole = "\0".join(values)
+    if whole.count("\0") >= len(values):
+        raise ValueError("a text holds NUL")
+    return '{"' + whole.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","') + '"}'
+
+
+def _numbers(values: Sequence[Any]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _octets(values: Sequence[Any]) -> str:
+    return "{" + ",".join(f'"\\\\x{value.hex()}"' for value in values) + "}"
 
 
 def _driver(session: Session) -> Any:

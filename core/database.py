@@ -11,6 +11,7 @@ import datetime as dt
 import fcntl
 import os
 import re
+import select
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from typing import Annotated, Any
 from sqlalchemy import DateTime, Dialect, Engine, MetaData, SelectBase, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as SilentPool
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -40,6 +41,7 @@ _SESSION = {
     "default_transaction_isolation": "read\\ committed",
     "timezone": "UTC",
     "jit": "off",
+    "synchronous_commit": "on",
     "lock_timeout": "2s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
@@ -300,7 +302,16 @@ def open_postgres(url: str) -> Database:
         connect_args={"options": options, "connect_timeout": 2, "application_name": "yumen"},
         pool_size=32,
         pool_timeout=LOCK_PATIENCE.total_seconds(),
+        pool_use_lifo=True,  # the connection that was used last knows the statements already
         hide_parameters=True,
-        pool_pre_ping=True,  # after the server's restart every pooled connection is dead
     )
+
+    @event.listens_for(engine, "checkout")
+    def _is_alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
+        """After the server's restart every pooled connection is dead, and has been told so; asking each time would cost a turn."""
+        told = select.poll()
+        told.register(connection.fileno(), select.POLLIN)
+        if told.poll(0):
+            raise InvalidatePoolError
+
     return Database(engine, begin="", failures=(psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError))

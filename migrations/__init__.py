@@ -7,13 +7,17 @@ steps and the rooms' tables agree, which a test checks by comparing both schemas
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
+
+from core.errors import Unavailable
 
 _FOLDER = Path(__file__).parent
 
@@ -28,17 +32,38 @@ def upgrade(engine: Engine) -> None:
 
 
 def upgrade_on(connection: Connection) -> None:
-    """Bring the schema up inside the transaction of `connection`."""
+    """Bring the schema up inside the transaction of `connection`.
+
+    Raises:
+        Unavailable: a newer version was here before.
+    """
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise Unavailable("the database's schema is newer than this version; start the version that made it") from error
 
 
-def is_current(engine: Engine) -> bool:
-    """Whether the schema of `engine` is at the newest step."""
+class Age(Enum):
+    """How a schema stands to this version."""
+
+    NONE = "none"
+    OLDER = "older"
+    CURRENT = "current"
+    NEWER = "newer"
+
+
+def age(engine: Engine) -> Age:
+    """How the schema of `engine` stands to the newest step; one with a step that is not known here is newer."""
     with engine.connect() as connection:
-        heads = MigrationContext.configure(connection).get_current_heads()
-    return set(heads) == set(ScriptDirectory.from_config(_config()).get_heads())
+        found = set(MigrationContext.configure(connection).get_current_heads())
+    steps = ScriptDirectory.from_config(_config())
+    if not found:
+        return Age.NONE
+    if found == set(steps.get_heads()):
+        return Age.CURRENT
+    return Age.OLDER if found <= {step.revision for step in steps.walk_revisions()} else Age.NEWER
 
 
 def _config() -> Config:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-import migrations
 from core.database import Database, open_postgres
 from core.errors import Malformed, Unavailable
 from migrations import rights
-
-_OWNS = text(
-    "SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
-    " WHERE c.relnamespace::regnamespace::text IN ('yumen', 'audit') AND pg_has_role(current_user, r.oid, 'MEMBER')"
-)
-_ROLE = text("SELECT rolsuper OR rolcreaterole OR rolbypassrls OR rolreplication FROM pg_roles WHERE rolname = current_user")
+from ops import fitness
 
 
 def prepare(admin_url: str) -> None:
@@ -62,36 +56,14 @@ def opened(url: str) -> Database:
     """
     database = open_postgres(url)
     try:
-        found = problems(database)
+        found = fitness.problems(database)
     except DBAPIError as error:
         database.engine.dispose()
-        raise Unavailable("the database does not answer; check `database.url` and the server") from error
+        raise Unavailable(
+            "the database cannot be used: {reason}; check `database.url`, the server, and how it lets this role in",
+            reason=" ".join(str(error.orig).split()),
+        ) from error
     if found:
         database.engine.dispose()
         raise Unavailable("the database is not used as it is: {problems}", problems="; ".join(found))
     return database
-
-
-def problems(database: Database) -> list[str]:
-    """What makes this database, or this role in it, unfit for the service."""
-    with database.engine.connect() as connection:
-        found = [
-            f"{name} is off, so that a power cut takes back what was acknowledged; switch it on"
-            for name in ("fsync", "synchronous_commit", "full_page_writes")
-            if connection.exec_driver_sql(f"SHOW {name}").scalar_one() == "off"
-        ]
-        if connection.scalar(_ROLE):
-            found.append("this role is an administrator's; name yumen_web or yumen_worker in `database.url`")
-        elif connection.scalar(_OWNS):
-            found.append("this role owns tables; name yumen_web or yumen_worker in `database.url`")
-        elif not connection.scalar(text("SELECT to_regclass('yumen.alembic_version') IS NOT NULL")):
-            found.append("it has no schema; run `yumen init --admin-url URL`")
-    if not found and not (_has_all(database) and migrations.is_current(database.engine)):
-        found.append("its schema is of another version; run `yumen init --admin-url URL`")
-    return found
-
-
-def _has_all(database: Database) -> bool:
-    """Whether what no step of the schema makes is there: the name that workers lock."""
-    with database.engine.connect() as connection:
-        return bool(connection.scalar(text("SELECT to_regclass('yumen.leadership') IS NOT NULL")))

@@ -48,9 +48,7 @@ def look(settings: Settings) -> Look:
     """
     database, now = _database(settings), system()
     try:
-        problems = (
-            [] if migrations.is_current(database.engine) else ["the schema is of another version; start the service once with this one"]
-        )
+        problems = _schema(database)
         with database.reading() as session:
             facts = _facts(settings, session, now, problems)
     finally:
@@ -65,6 +63,13 @@ def _database(settings: Settings) -> Database:
     if not path.exists():
         raise Unavailable("`{home}` has no database yet; run `yumen init`", home=settings.home)
     return open_sqlite(path)
+
+
+def _schema(database: Database) -> list[str]:
+    age = migrations.age(database.engine)
+    if age is migrations.Age.NEWER:
+        return ["the schema is newer than this version; start the version that made it"]
+    return [] if age is migrations.Age.CURRENT else ["the schema is older than this version; start the service once with this one"]
 
 
 def _facts(settings: Settings, session: Session, now: dt.datetime, problems: list[str]) -> dict[str, Any]:

@@ -47,8 +47,8 @@ class Cluster:
         rights.prepare(engine)
         engine.dispose()
 
-    def start(self) -> None:
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200 -c fsync=on"
+    def start(self, more: str = "") -> None:
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200 -c fsync=on {more}"
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--silent", "--log", self.folder / "log", "--options", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:

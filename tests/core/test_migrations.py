@@ -58,12 +58,12 @@ def test_upgrade_twice_changes_nothing(database: Database) -> None:
     migrations.upgrade(database.engine)
     before = _schema(database)
     migrations.upgrade(database.engine)
-    assert migrations.is_current(database.engine)
+    assert migrations.age(database.engine) is migrations.Age.CURRENT
     assert _schema(database) == before
 
 
 def test_new_database_is_not_current(database: Database) -> None:
-    assert not migrations.is_current(database.engine)
+    assert migrations.age(database.engine) is not migrations.Age.CURRENT
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert migrations.is_current(open_sqlite(tmp_path / "yumen.db").engine)
+    assert migrations.age(open_sqlite(tmp_path / "yumen.db").engine) is migrations.Age.CURRENT
 
 
 def test_step_that_fails_leaves_nothing(database: Database) -> None:
