@@ -156,6 +156,10 @@ class Machine:
             enter.append(f"--net=/proc/{self.networks[network].holder.pid}/ns/net")
         return [*enter, "chroot", str(self.root), "env", "-C", folder] if chroot else enter
 
+    def inside(self, path: str) -> Path:
+        """A path as the processes of the machine see it, mounts included."""
+        return Path(f"/proc/{self._holder.pid}/root{self.root}") / path
+
     def network(self, name: str, number: int) -> Network:
         """A network with the address `<subnet>.<number>`."""
         holder, cable = self._hold("--net"), f"{self._bridge}{number}"

@@ -103,6 +103,25 @@ class Production:
         account = self.told["accounts"][list(self.accounts).index(uid)]
         return {"uid": uid, "password": account["password"], "totp": code(account["totp"], steps)}
 
+    def certify(self, uid: str, registrar: str, profile: str = "staff-sign", whose: str = "") -> Path:
+        """A certificate that `uid` asks for and `registrar` approves: chain and key in one file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
+        asked = {"profile": profile, "csr": csr.public_bytes(Encoding.PEM).decode()} | ({"for": whose} if whose else {})
+        with self.person(uid) as owner, self.person(registrar) as officer:
+            request = owner.post("/api/v1/requests", asked)["id"]
+            officer.post(f"/api/v1/requests/{request}/approve", {"comment": "seen"})
+            serial = await_serial(owner, str(request))
+            chain = owner.text(f"/api/v1/certificates/{serial}", "application/pem-certificate-chain")
+        pem = self.machine.root / "home" / f"{serial}.pem"
+        pem.parent.mkdir(exist_ok=True)
+        pem.write_text(chain + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+        return pem
+
+    def application(self, number: int, name: str = "oa", **more: Any) -> Direct:
+        """The application `name` as a caller of instance `number`."""
+        return self.direct(number, pem=Path(next(each["cert"] for each in self.told["applications"] if each["id"] == name)), **more)
+
     def ready(self, number: int) -> bool:
         """Whether instance `number` says that it is ready."""
         return not self.reasons(number)
@@ -119,6 +138,10 @@ class Production:
         """Change the directory as its administrator."""
         (self.machine.root / "tmp/change.ldif").write_text(records, "utf-8")
         self.machine.do("ldapmodify -Q -Y EXTERNAL -H ldapi:/// -f /tmp/change.ldif")
+
+    def sql(self, query: str) -> list[str]:
+        """Rows of a query as the database's administrator gets them."""
+        return self.machine.do(f'runuser -u postgres -- psql -AtXc "{query}" yumen', folder="/tmp").splitlines()
 
     def serve(self, number: int) -> None:
         """Start instance `number`: the first beside the database, the second as a node of its own."""
@@ -145,12 +168,16 @@ def build(size: Size, *, preload: str = "") -> Production:
 
     `preload` names a library that the database is started with.
     """
-    https, http = services.free_ports(2)
+    https, http, first, second = services.free_ports(4)
     values = {
         "dc=example,dc=cn": "dc=yumen,dc=demo",
         "https://yumen.example.cn": f"https://localhost:{https}",
         "http://pki.example.cn": f"http://127.0.0.1:{http}",
         "/15/": f"/{services.version()}/",
+        "listen 443 ssl": f"listen 127.0.0.1:{https} ssl",
+        "listen 80;": f"listen 127.0.0.1:{http};",
+        "127.0.0.1:9101": f"127.0.0.1:{first}",
+        "127.0.0.1:9102": f"127.0.0.1:{second}",
     }
     made = Production(Machine(values), {account.uid: account for account in province.accounts(1)})
     try:
@@ -195,11 +222,18 @@ def _raise(made: Production, size: Size, preload: str) -> None:
     machine.follow("4.")
     machine.network("second", services.SECOND)
     machine.follow("A second node", happened)
-    made.work()
-    made.serve(1)
-    made.serve(2)
-    for number in (1, 2):
-        until(lambda number=number: made.ready(number), 30, f"instance {number} does not get ready: {made.reasons(number)}")
+
+    def started(command: str) -> None:
+        if "yumen-worker yumen-web@1 yumen-web@2" in command:
+            made.work()
+            for number in (1, 2):
+                made.serve(number)
+            for number in (1, 2):
+                until(lambda number=number: made.ready(number), 60, f"instance {number} does not get ready: {made.reasons(number)}")
+        if "restart nginx" in command:
+            services.start_nginx(machine)
+
+    machine.follow("5.", started)
 
 
 def _populate(made: Production) -> None:
@@ -249,17 +283,5 @@ def _register(made: Production, wanted: demo_data.Wanted, county: str, top: str)
 
 def _certify(made: Production, application: str) -> dict[str, str]:
     """The application's certificate: asked for by its owner, approved by the registrar of its unit."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
-    asked = {"profile": "application", "csr": csr.public_bytes(Encoding.PEM).decode(), "for": f"application:{application}"}
-    with made.person(OWNER) as owner, made.person(REGISTRAR) as registrar:
-        request = owner.post("/api/v1/requests", asked)["id"]
-        registrar.post(f"/api/v1/requests/{request}/approve", {"comment": "agreed with the owner"})
-        serial = await_serial(owner, str(request))
-        chain = owner.text(f"/api/v1/certificates/{serial}", "application/pem-certificate-chain")
-    folder = made.machine.root / "home/applications"
-    folder.mkdir(parents=True, exist_ok=True)
-    cert, private = folder / f"{application}.pem", folder / f"{application}.key"
-    cert.write_text(chain)
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return {"id": application, "cert": str(cert), "key": str(private), "api_key": ""}
+    pem = made.certify(OWNER, REGISTRAR, "application", f"application:{application}")
+    return {"id": application, "cert": str(pem), "key": str(pem), "api_key": ""}
