@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -80,6 +81,8 @@ class Machine:
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="yumen-machine-", dir="/tmp")))
     networks: dict[str, Network] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    #: How each service that must not end is started again, and after how many seconds.
+    _kept: dict[str, tuple[Callable[[], None], float]] = field(default_factory=dict)
     #: The folder in which whoever follows the runbook stands.
     standing: str = "/"
     #: The first three numbers of its addresses.
@@ -96,8 +99,8 @@ class Machine:
             "dev",
             "run/postgresql",
             "run/slapd",
-            "var/lib",
-            "var/log",
+            "var/lib/nginx",
+            "var/log/nginx",
             "var/tmp",
             "opt/yumen",
             "root",
@@ -112,6 +115,8 @@ class Machine:
             for old, new in {"10.0.0.": f"{self.subnet}.", **self.values}.items():
                 text = text.replace(old, new)
             file.write_text(text)
+        self._closed, self._changing = threading.Event(), threading.RLock()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._holder = self._hold("--mount", "--propagation", "private")
         self._show()
         _do("ip", "link", "add", self._bridge, "type", "bridge")
@@ -125,6 +130,24 @@ class Machine:
         assert holder.stdout is not None
         holder.stdout.readline()
         return holder
+
+    def _keep(self) -> None:
+        """Start again what ended by itself, as systemd does."""
+        while not self._closed.wait(0.1):
+            for name, (start, pause) in list(self._kept.items()):
+                process = self.running.get(name)
+                if process is not None and process.poll() is not None and not self._closed.wait(pause):
+                    with self._changing:
+                        if name in self._kept:
+                            start()
+
+    def keep(self, name: str, start: Callable[[], None], pause: float) -> None:
+        """Start a service, and again `pause` seconds after it ended, until `end`."""
+        with self._changing:
+            start()
+            self._kept[name] = (start, pause)
+        if not self._keeper.is_alive():
+            self._keeper.start()
 
     def _show(self) -> None:
         """Show the programs of this machine, the checkout and the interpreter inside, where they are and as /opt/yumen."""
@@ -222,7 +245,12 @@ class Machine:
         assert unit.one("MemoryDenyWriteExecute") == "yes"
         script = f"umask {unit.one('UMask')}; cd {unit.one('WorkingDirectory')}; exec /usr/bin/python3 -c '{_NO_WRITE_EXECUTE}' {program}"
         account, group = unit.one("User"), unit.one("Group")
-        self.running[unit.name] = self.popen(account, ["sh", "-c", script], group=group, network=network, **environ)
+
+        def start() -> None:
+            self.running[unit.name] = self.popen(account, ["sh", "-c", script], group=group, network=network, **environ)
+
+        assert unit.one("Restart") == "always"
+        self.keep(unit.name, start, float(unit.one("RestartSec")))
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a service."""
@@ -230,7 +258,9 @@ class Machine:
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM, patience: float = 20) -> int:
         """End a service and wait for it; gives its exit status."""
-        process = self.running.pop(name)
+        with self._changing:
+            self._kept.pop(name, None)
+            process = self.running.pop(name)
         process.send_signal(number)
         try:
             return process.wait(patience)
@@ -241,6 +271,7 @@ class Machine:
 
     def close(self) -> None:
         """End everything, and leave nothing."""
+        self._closed.set()
         for process in [*self.running.values()]:
             process.send_signal(signal.SIGCONT)
         for name in [*reversed(self.running)]:

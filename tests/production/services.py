@@ -77,7 +77,11 @@ def start_database(machine: Machine, **environ: str) -> None:
     where = f"{version()}/main"
     command = [f"/usr/lib/postgresql/{version()}/bin/postgres", "-D", f"/var/lib/postgresql/{where}"]
     command += ["-c", f"config_file=/etc/postgresql/{where}/postgresql.conf"]
-    machine.running["postgresql"] = machine.popen("postgres", command, network="database", **environ)
+
+    def start() -> None:
+        machine.running["postgresql"] = machine.popen("postgres", command, network="database", **environ)
+
+    machine.keep("postgresql", start, 0.1)  # Debian's unit: Restart=on-failure, and systemd's own pause
     until(lambda: answers(machine), 20, "PostgreSQL does not start")
 
 
@@ -100,9 +104,8 @@ def start_directory(machine: Machine) -> None:
 
 def start_nginx(machine: Machine) -> None:
     """Start nginx with Debian's own main file."""
-    machine.do("mkdir -p /var/log/nginx /var/lib/nginx /run/lock")
     machine.running["nginx"] = machine.popen("root", ["/usr/sbin/nginx", "-g", "daemon off;"])
-    until(lambda: (machine.root / "run/nginx.pid").exists(), 10, "nginx does not start")
+    until((machine.root / "run/nginx.pid").exists, 10, "nginx does not start")
 
 
 def _listens(path: Path) -> bool:

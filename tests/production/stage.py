@@ -9,7 +9,7 @@ import base64
 import datetime as dt
 import re
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,7 @@ from cli.story.enrolments import await_serial
 from cli.story.stage import Stage
 from ops import demo_data
 from tests.production import services
-from tests.production.machine import DEPLOY, Machine, read_unit, until
+from tests.production.machine import Machine, Unit, read_unit, until
 
 CEREMONY = """
 name = "founding"
@@ -55,6 +55,7 @@ _HANDED_BY = {"zhangsan": "zhaoliu", "wangwu": "zhouba", "lisi": "zhengshi", "fe
 
 SYSTEM, SECURITY, OWNER, REGISTRAR = "wujiu", "zhengshi", "fenger", "zhaoliu"
 WEB, WORKER = ("yumen-web@1.service", "yumen-web@2.service"), "yumen-worker.service"
+STANDBY = "standby-yumen-worker.service"
 
 
 class Direct(Api):
@@ -145,13 +146,17 @@ class Production:
 
     def serve(self, number: int) -> None:
         """Start instance `number`: the first beside the database, the second as a node of its own."""
-        second = [self.machine.root / "etc/systemd/system/yumen-web@.service.d/node.conf"] if number == 2 else []
-        unit = read_unit(DEPLOY / "systemd/yumen-web@.service", str(number), *second)
+        unit = self._unit("yumen-web@", second=number == 2, instance=str(number))
         self.machine.start(unit, network="second" if number == 2 else "")
 
-    def work(self) -> None:
-        """Start the worker."""
-        self.machine.start(read_unit(DEPLOY / "systemd/yumen-worker.service"))
+    def work(self, *, second: bool = False) -> None:
+        """Start the worker, or that of the second node."""
+        unit = self._unit("yumen-worker", second=second)
+        self.machine.start(replace(unit, name=STANDBY) if second else unit, network="second" if second else "")
+
+    def _unit(self, name: str, *, second: bool, instance: str = "") -> Unit:
+        drop_ins = [self.machine.root / f"etc/systemd/system/{name}.service.d/node.conf"] if second else []
+        return read_unit(self.machine.root / f"etc/systemd/system/{name}.service", instance, *drop_ins)
 
     def stage(self, folder: Path) -> Stage:
         """Where the story plays."""

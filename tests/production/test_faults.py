@@ -14,10 +14,9 @@ import pytest
 
 from cli.story.ending import question
 from core.errors import Error, Unavailable
-from tests.production import services
 from tests.production.faults import PATIENCE, eventually, frozen, full, unplugged, witnessed
 from tests.production.machine import until
-from tests.production.stage import WEB, WORKER, Direct, Production
+from tests.production.stage import STANDBY, WEB, WORKER, Direct, Production
 
 pytestmark = [
     pytest.mark.journey,
@@ -129,9 +128,8 @@ def test_a_killed_instance_costs_no_safe_request(production: Production):
                     failed.append(answer.text)
 
         ask(20)
-        production.machine.end(WEB[0], signal.SIGKILL)
+        production.machine.send(WEB[0], signal.SIGKILL)
         ask(60)
-        production.serve(1)
         until(lambda: production.ready(1), 30, "the instance does not come back")
         ask(20)
     assert failed == []
@@ -161,18 +159,18 @@ def test_a_full_disk_is_a_no_and_status_goes_on(production: Production):
             for number in (1, 2):
                 status_is_served(production, number)
             assert "yes" not in witness.answers(1, refused_at) + witness.answers(2, refused_at)
-        if not services.answers(production.machine):
-            production.machine.end("postgresql", signal.SIGINT)
-            services.start_database(production.machine)
         for number in (1, 2):
             eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
 
 
 def test_the_standby_works_when_the_worker_is_killed(production: Production):
-    production.work_at_second()
-    time.sleep(2)
-    production.machine.end(WORKER, signal.SIGKILL)
-    began = time.monotonic()
-    assert production.certify("zhangsan", "zhaoliu")
-    print(f"\nissued by the standby {time.monotonic() - began:.1f} s after the kill")
-    production.work()
+    production.work(second=True)
+    try:
+        time.sleep(2)
+        production.machine.end(WORKER, signal.SIGKILL)
+        began = time.monotonic()
+        assert production.certify("zhangsan", "zhaoliu")
+        print(f"\nissued by the standby {time.monotonic() - began:.1f} s after the kill")
+    finally:
+        production.work()
+        production.machine.end(STANDBY)
