@@ -49,7 +49,7 @@ class Rule:
 _A, _R = Action, Reach
 _EVERYONE = ROLES
 _OPERATOR, _ISSUANCE = ("service:operator",), ("service:issuance",)
-_RENEWAL, _DEMO = ("service:renewal",), ("service:demo",)
+_RENEWAL, _DEMO, _CEREMONY = ("service:renewal",), ("service:demo",), ("service:ceremony",)
 _REGISTRAR, _SECURITY, _SYSTEM, _AUDITOR = ("registrar",), ("security-admin",), ("system-admin",), ("auditor",)
 _APPLICATION, _APP_OWNER = ("application",), ("app-owner",)
 
@@ -84,6 +84,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("totp-enrol.demo", _A.TOTP_ENROL, _DEMO, _R.ANY, demo=True),
     Rule("totp-code-issue.registrar", _A.TOTP_CODE_ISSUE, _REGISTRAR, _R.SCOPE_OF_OTHERS, high_risk=True),
     Rule("totp-code-issue.security", _A.TOTP_CODE_ISSUE, _SECURITY, _R.OTHERS, high_risk=True),
+    Rule("totp-code-issue.ceremony", _A.TOTP_CODE_ISSUE, _CEREMONY, _R.ANY, high_risk=True),
     Rule("session-end.own", _A.SESSION_END, _EVERYONE, _R.OWN),
     Rule("session-end.security", _A.SESSION_END, _SECURITY, _R.ANY),
     Rule("person-confirm.security", _A.PERSON_CONFIRM, _SECURITY, _R.OTHERS, high_risk=True),

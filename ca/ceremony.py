@@ -102,8 +102,12 @@ def parse(text: str) -> Plan:
     return plan
 
 
-def perform(works: Works, plan: Plan, *, responders: Signers, permit: Permit, say: Say = print) -> list[str]:
+def perform(
+    works: Works, plan: Plan, *, responders: Signers, permit: Permit, say: Say = print, naming: Callable[[Transaction], None] | None = None
+) -> list[str]:
     """Make what `plan` asks for, and name the people in a first ceremony; gives the transcript, which is recorded.
+
+    `naming` is done with the people's confirmation, last in its transaction: what it shows counts once that commits.
 
     Raises:
         Denied: a later ceremony names people; the refusal is recorded.
@@ -132,6 +136,8 @@ def perform(works: Works, plan: Plan, *, responders: Signers, permit: Permit, sa
             _must_be_first(tx.db, plan)
             confirm.first(tx, works.snapshot().directory, plan.people, permit=permit)
         tx.record(Event.under(permit, Kind.CEREMONY_PERFORMED, plan.resource, details={"transcript": transcript}))
+        if plan.people and naming:
+            naming(tx)
     say("ceremony recorded in the trail")
     return transcript
 

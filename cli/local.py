@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from cli.output import Command, json_option
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from ops.codes import HandOver
     from ops.status import Look
 
 
@@ -24,6 +27,7 @@ def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
     for command in (init, serve, worker, status):
         main.add_command(command)
     ca.add_command(ceremony)
+    ca.add_command(first_codes)
     audit.add_command(verify)
 
 
@@ -113,19 +117,52 @@ def status(*, as_json: bool) -> None:
         raise SystemExit(output.FAILED)
 
 
+_codes_option = click.option(
+    "--codes", type=click.Path(path_type=Path, dir_okay=False), help="Write the people's first codes to this new file, mode 0600."
+)
+
+
+def _shower(path: Path | None, *, as_json: bool) -> HandOver | None:
+    """Where codes are shown; nowhere when there is neither a file nor a terminal, whose lines nobody keeps."""
+    from ops import codes
+
+    if path is not None:
+        return partial(codes.write, path)
+    return (lambda made: click.echo(codes.text(made))) if sys.stdout.isatty() and not as_json else None
+
+
 @click.command(cls=Command, example="yumen ca ceremony province.toml")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_codes_option
 @json_option
-def ceremony(file: Path, *, as_json: bool) -> None:
+def ceremony(file: Path, codes: Path | None, *, as_json: bool) -> None:
     """Make the root and the issuing authorities that FILE describes, print the transcript and record it.
 
     The first ceremony of a home may name the first administrators and registrars; a later one that does is refused.
+    Each of them gets a code, shown once, to enrol one-time codes with the directory password.
     """
     from ops.init import hold_ceremony
 
-    transcript = hold_ceremony(_settings(), file.read_text("utf-8"), say=(lambda _: None) if as_json else click.echo)
+    say = (lambda _: None) if as_json else click.echo
+    transcript = hold_ceremony(_settings(), file.read_text("utf-8"), say=say, hand_over=_shower(codes, as_json=as_json))
     if as_json:
         output.show({"transcript": transcript}, as_json=True)
+
+
+@click.command("first-codes", cls=Command, example="yumen ca first-codes --codes codes.txt")
+@_codes_option
+@json_option
+def first_codes(codes: Path | None, *, as_json: bool) -> None:
+    """New codes for people of the first ceremony who never enrolled; their earlier codes end.
+
+    Whoever has enrolled once gets a code from a registrar or a security administrator instead.
+    """
+    from ops.codes import again
+
+    show = _shower(codes, as_json=as_json)
+    if show is None:
+        raise click.UsageError("codes are shown at a terminal, or written to a new file: --codes FILE")
+    output.show({"codes": again(_settings(), show)}, as_json=as_json)
 
 
 @click.command(cls=Command, example="yumen audit verify https://localhost:8443 --trust saved.note --key ca.vkey")

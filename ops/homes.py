@@ -61,6 +61,16 @@ def tls_file(home: Path) -> Path:
     return home / "tls" / "server.pem"
 
 
+def tls_key_file(home: Path) -> Path:
+    """The listener's key where nginx reads it, PEM: only behind nginx, which ends TLS there."""
+    return home / "tls" / "server.key"
+
+
+def client_cas_file(home: Path) -> Path:
+    """The authorities whose certificates nginx asks clients for, PEM."""
+    return home / "tls" / "clients.pem"
+
+
 def notes_folder(home: Path) -> Path:
     """The last signed checkpoint of each log, kept outside the database."""
     return home / "notes"

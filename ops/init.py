@@ -6,6 +6,7 @@ Every step looks first at what is there already, so that a home whose making was
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from audit.checkpoint import create_log_keys
@@ -21,8 +22,9 @@ from core.clock import system
 from core.errors import Conflict, Malformed
 from core.seal import write_durably
 from core.settings import Settings
-from ops import homes, postgres, rights
+from ops import codes, homes, postgres, rights
 from ops.claims import writer_name
+from ops.codes import HandOver
 from ops.first import SealedKey, first_certificate
 from ops.node import Node, open_database, open_node, responder_signers, writes_as
 from ops.renewal import PORTAL, renew_listener
@@ -74,11 +76,13 @@ def make_home(settings: Settings, *, tell: Say, admin_url: str = "") -> None:
         database.engine.dispose()
 
 
-def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
+def hold_ceremony(settings: Settings, text: str, *, say: Say, hand_over: HandOver | None) -> list[str]:
     """Perform the ceremony that `text` (TOML) describes and give its transcript.
 
+    `hand_over` gets the first codes of the people named, once, before they count; None where there is no place to show them.
+
     Raises:
-        Malformed: the file breaks its format.
+        Malformed: the file breaks its format, or there is no place for the codes of the people that it names.
         Denied, Conflict: the ceremony is not possible any more; the refusal is in the trail.
     """
     plan = ceremony.parse(text)
@@ -86,7 +90,9 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
     try:
         with node.database.reading() as session:
             first = ceremony.is_first(session)
-        lines = perform(node, plan, say=say)
+        if first and plan.people and hand_over is None:
+            raise Malformed("the file names people, who get codes: hold the ceremony at a terminal, or name a new file with `--codes`")
+        lines = perform(node, plan, say=say, hand_over=hand_over)
         write_durably(homes.root_file(settings.home), root_pem(node), 0o644)
         if first and any("server" in each.profiles for each in plan.issuing):
             certify_portal(node, plan)
@@ -96,10 +102,14 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say) -> list[str]:
         node.close()
 
 
-def perform(node: Node, plan: ceremony.Plan, *, say: Say) -> list[str]:
+def perform(node: Node, plan: ceremony.Plan, *, say: Say, hand_over: HandOver | None = None) -> list[str]:
     """The ceremony on an open node; each line of the transcript is said when its step is done."""
     assert node.works is not None
-    return ceremony.perform(node.works, plan, responders=responder_signers(node), say=say, permit=admission(node, plan))
+    naming = None
+    if hand_over is not None:
+        people = codes.permitted(node, (who.person for who in plan.people))
+        naming = partial(codes.hand_out, node=node, people=people, hand_over=hand_over)
+    return ceremony.perform(node.works, plan, responders=responder_signers(node), say=say, permit=admission(node, plan), naming=naming)
 
 
 def certify_portal(node: Node, plan: ceremony.Plan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
@@ -37,7 +39,7 @@ def single(url: str, *, silence: int) -> Engine:
     arguments = {
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "connect_timeout": 2,
-        "application_name": "yumen leader",
+        "application_name": f"yumen leader {os.getpid()}",
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,

@@ -5,6 +5,8 @@ The asset is `server:portal`. The certificate of OCSP responders is renewed by t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from audit.permit import Action
 from audit.record import recording
 from authz.decide import Target, service_permit
@@ -13,7 +15,7 @@ from ca.registration import Draft
 from ca.states import Standing
 from ca.subjects import facts
 from ca.tables import Certificate
-from certs import csr
+from certs import bundles, csr
 from core.errors import NotFound
 from core.seal import write_durably
 from ops import homes
@@ -37,13 +39,21 @@ def renew_listener(node: Node) -> bool:
 
 
 def install(node: Node, newest: Certificate) -> bool:
-    """Write the chain of `newest` where the listener reads it; whether that changed anything."""
-    chain = chain_pem(node, newest)
-    path = homes.tls_file(node.settings.home)
-    if path.exists() and path.read_bytes() == chain:
+    """Write the chain of `newest` where the listener reads it, behind nginx also what nginx needs; whether that changed anything."""
+    home = node.settings.home
+    found = [(homes.tls_file(home), chain_pem(node, newest), 0o644)]
+    if node.settings.web.socket != Path():
+        key, asked = node.web_vault.get("tls/server"), bundles.pem(node.client_cas)
+        found = [(homes.tls_key_file(home), key, 0o640), (homes.client_cas_file(home), asked, 0o644), *found]
+    changed = [_put(path, data, mode) for path, data, mode in found]  # the certificate last: who watches it finds the rest in place
+    return any(changed)
+
+
+def _put(path: Path, data: bytes, mode: int) -> bool:
+    if path.exists() and path.read_bytes() == data:
         return False
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    write_durably(path, chain, 0o644)
+    write_durably(path, data, mode)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from audit.tables import TrailCheckpoint
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
 from audit.verifier.errors import Tampered
-from audit.verifier.note import open_checkpoint
+from audit.verifier.note import Checkpoint, open_checkpoint
 from core.errors import Unavailable
 from core.seal import Vault
 from tests.audit.homes import SEEDS, Home, decision, issued
@@ -114,6 +115,57 @@ def test_without_its_last_note_it_signs_only_on_an_officers_word(home: Home) -> 
     again = Publisher(home.trail, keys, home.folder / "notes")
     [published] = again.publish()
     assert open_checkpoint(published, home.keys).size == 3
+
+
+def elsewhere(home: Home) -> tuple[Publisher, Path]:
+    """A publisher on another machine, whose notes are a copy made now."""
+    notes = home.folder / "notes-elsewhere"
+    shutil.copytree(home.folder / "notes", notes)
+    return Publisher(home.trail, {log: LogKey(SEEDS[log]) for log in LOGS}, notes), notes
+
+
+def test_who_stands_by_takes_over_the_published_heads(home: Home) -> None:
+    other, notes = elsewhere(home)
+    home.trail.append([decision(), issued()])
+    home.publisher.publish()
+    other.follow()
+    for log in LOGS:
+        assert (notes / f"{log}.note").read_bytes() == note(home, log).read_bytes()
+    assert other.publish() == []
+    home.trail.append([decision()])
+    assert len(other.publish()) == 1
+
+
+def test_who_begins_to_lead_signs_what_extends_the_heads_of_the_other(home: Home) -> None:
+    other, notes = elsewhere(home)
+    for number in range(3):
+        home.trail.append([decision(number)])
+        home.publisher.publish()
+    home.trail.append([decision(9)])
+    [published] = other.publish()  # without having stood by
+    assert open_checkpoint(published, home.keys).size == open_checkpoint(note(home, "access").read_bytes(), home.keys).size + 1
+    assert (notes / "access.note").read_bytes() == published
+    home.publisher.follow()
+    assert note(home, "access").read_bytes() == published
+
+
+@pytest.mark.parametrize("signer", [SEEDS["access"], b"\x07" * 32], ids=["by the key itself", "by another key"])
+@pytest.mark.parametrize("beyond", [0, 3], ids=["of entries that are there", "of entries that are not there"])
+def test_a_published_head_that_does_not_extend_ours_is_not_followed(home: Home, signer: bytes, beyond: int) -> None:
+    home.publisher.publish()
+    other, notes = elsewhere(home)
+    before = (notes / "access.note").read_bytes()
+    home.trail.append([decision(number) for number in range(3)])
+    last = open_checkpoint(before, home.keys)
+    head = Checkpoint(last.origin, last.size + 3 + beyond, b"\x05" * 32)
+    with home.database.writing() as session:
+        forged = LogKey(signer).sign(head).decode()
+        row = {"log": "access", "epoch": 1, "size": head.size, "root": head.root, "note": forged, "t": 0}
+        home.trail.ledger.put_checkpoint(session, row)
+    for act in (other.follow, other.publish):
+        with pytest.raises(Tampered):
+            act()
+    assert (notes / "access.note").read_bytes() == before
 
 
 def test_a_note_that_the_key_did_not_sign_stops_the_publisher(home: Home) -> None:

@@ -60,13 +60,22 @@ def password(uid: str) -> str:
 class Place:
     """The folder of a home, its secrets, its database, and the processes that were started in it."""
 
-    def __init__(self, cluster: Cluster, *, database: str = "", url: str = "") -> None:
-        """A home in a new database, or a further node's home in the database of another."""
+    def __init__(self, cluster: Cluster, *, copied: Place | None = None) -> None:
+        """A new home in a new database, or another machine's copy of a home, in the same database."""
         self.folder = Path(tempfile.mkdtemp(prefix="yumen-place-", dir="/tmp"))
         self.folder.chmod(0o755)
-        self.cluster, self.database, self.home = cluster, database or cluster.new_database(), self.folder / "home"
-        self.addresses = addresses() | ({"YUMEN_WEB_HTTP_URL": url} if url else {})
+        self.cluster, self.home, self.addresses = cluster, self.folder / "home", addresses()
         self._started: list[subprocess.Popen[str]] = []
+        for source in language.FOLDER.glob("*/LC_MESSAGES/*.po"):
+            language.compile_catalogue(source)  # no user of the service may write to its code
+        self.database = copied.database if copied else cluster.new_database()
+        if copied:
+            self.addresses["YUMEN_WEB_HTTP_URL"] = copied.addresses["YUMEN_WEB_HTTP_URL"]
+            subprocess.run(["cp", "-a", str(copied.home), str(self.home)], check=True)
+        else:
+            self._make()
+
+    def _make(self) -> None:
         self.home.mkdir()
         for name, owner, mode in (("web", 0, 0o640), ("worker", WORKER, 0o400)):
             secret = self.folder / f"{name}.secret"
@@ -81,8 +90,6 @@ class Place:
             _own(path, 0, GROUP)
         self.home.chmod(0o2750)
         _own(self.home, WORKER, GROUP)
-        for source in language.FOLDER.glob("*/LC_MESSAGES/*.po"):
-            language.compile_catalogue(source)  # no user of the service may write to its code
 
     def prepare(self) -> None:
         """The database, as its administrator."""
@@ -127,6 +134,10 @@ class Place:
     def work(self, **environ: str) -> subprocess.Popen[str]:
         """`yumen worker` as in production."""
         return self.start("worker", user=WORKER, role="yumen_worker", **environ)
+
+    def child(self, pid: int) -> subprocess.Popen[str]:
+        """The process of this number that was started here."""
+        return next(child for child in self._started if child.pid == pid)
 
     def log(self, child: subprocess.Popen[str]) -> str:
         """What a process has told on standard error."""

@@ -35,7 +35,7 @@ def test_a_home_lives_on_a_directory_server_and_starts_only_when_it_answers(tmp_
     settings = load({"YUMEN_HOME": str(home)})
     try:
         init.make_home(settings, tell=lambda _: None)
-        init.hold_ceremony(settings, CEREMONY + people(), say=lambda _: None)
+        init.hold_ceremony(settings, CEREMONY + people(), say=lambda _: None, hand_over=lambda _: None)
         node = open_node(settings, role="serve", with_keys=False)
         try:
             snapshot = node.world.current()

@@ -38,7 +38,7 @@ def place(cluster: Cluster) -> Iterator[Place]:
     try:
         assert (made := found.run("init")).returncode == 0, made.stderr
         (found.folder / "ceremony.toml").write_text(CEREMONY + people())
-        held = found.run("ca", "ceremony", str(found.folder / "ceremony.toml"))
+        held = found.run("ca", "ceremony", str(found.folder / "ceremony.toml"), "--codes", str(found.home / "codes.txt"))
         assert held.returncode == 0, held.stderr
         yield found
     finally:

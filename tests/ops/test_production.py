@@ -68,7 +68,7 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         found = replace(found, database=Database(url=cluster.url("yumen_worker", name)))
         init.make_home(found, tell=lambda _: None, admin_url=cluster.url("admin", name))
     init.make_home(found, tell=lambda _: None)
-    init.hold_ceremony(found, CEREMONY + people(), say=lambda _: None)
+    init.hold_ceremony(found, CEREMONY + people(), say=lambda _: None, hand_over=lambda _: None)
     return found
 
 
