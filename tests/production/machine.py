@@ -128,7 +128,8 @@ class Machine:
         command = ["setpriv", "--pdeathsig=KILL", "unshare", *options, "sh", "-c", "echo; exec sleep infinity"]
         holder = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert holder.stdout is not None
-        holder.stdout.readline()
+        with holder.stdout as ready:
+            ready.readline()
         return holder
 
     def _keep(self) -> None:

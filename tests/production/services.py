@@ -99,7 +99,7 @@ def start_directory(machine: Machine) -> None:
         machine.do("chown openldap: /run/slapd")
     command = ["/usr/sbin/slapd", "-d", "0", "-f", "/etc/ldap/slapd.conf", "-h", "ldaps:/// ldapi:///", "-u", "openldap", "-g", "openldap"]
     machine.running["slapd"] = machine.popen("root", command, network="directory")
-    until(lambda: _listens(machine.root / "run/slapd/ldapi"), 20, "slapd does not start")
+    until(lambda: listens(machine.root / "run/slapd/ldapi"), 20, "slapd does not start")
 
 
 def start_nginx(machine: Machine) -> None:
@@ -108,7 +108,8 @@ def start_nginx(machine: Machine) -> None:
     until((machine.root / "run/nginx.pid").exists, 10, "nginx does not start")
 
 
-def _listens(path: Path) -> bool:
+def listens(path: Path) -> bool:
+    """Whether somebody accepts connections on this socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 

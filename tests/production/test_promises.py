@@ -16,7 +16,8 @@ from cryptography.x509 import ocsp
 from authz import province
 from cli.story.ending import REFUSED_SECONDS, certificate_ref, measure, question
 from core.errors import Error
-from tests.production.stage import SECURITY, Direct, Production
+from tests.production.machine import until
+from tests.production.stage import BUREAU, FAR_REGISTRAR, NEWCOMER, SECURITY, Direct, Production
 
 pytestmark = [
     pytest.mark.journey,
@@ -28,8 +29,8 @@ INSTANCES = (1, 2)
 #: Refusals that would tell of a fault, not of the promise.
 _MISTAKEN = frozenset({"unavailable", "malformed", "internal"})
 
-BUREAU = "renshe.songling.yunshan.jiangzhou"
-WANGWU = province.person_dn("wangwu", BUREAU)
+WHO = NEWCOMER.uid
+DN = province.person_dn(WHO, BUREAU)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,13 @@ def oa(production: Production) -> Iterator[dict[int, Direct]]:
     """The application at each instance."""
     with ExitStack() as stack:
         yield {number: stack.enter_context(production.application(number)) for number in INSTANCES}
+
+
+@pytest.fixture(scope="module")
+def sessions(production: Production) -> Iterator[dict[int, Direct]]:
+    """One session of the person, at each instance."""
+    with ExitStack() as stack:
+        yield {number: stack.enter_context(production.person(WHO, number)) for number in INSTANCES}
 
 
 def refused(call: Callable[[], object]) -> bool:
@@ -55,12 +63,19 @@ def denied(answer: Any) -> bool:
     return not answer["decision"]
 
 
-def within_two_seconds(what: str, probes: dict[str, Callable[[], bool]], act: Callable[[], object]) -> None:
-    """Nobody refuses before `act`, and everybody within two seconds of its end."""
+def within_two_seconds(
+    what: str, probes: dict[str, Callable[[], bool]], act: Callable[[], object], undo: Callable[[], object] | None = None
+) -> None:
+    """Nobody refuses before `act`, everybody within two seconds of its end, and nobody any more soon after `undo`."""
     assert [name for name, probe in probes.items() if probe()] == []
     act()
-    took = measure(probes, time.monotonic(), REFUSED_SECONDS)
-    print(f"\n{what}:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items()))
+    try:
+        took = measure(probes, time.monotonic(), REFUSED_SECONDS)
+        print(f"\n{what}:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items()))
+    finally:
+        if undo:
+            undo()
+            until(lambda: not any(probe() for probe in probes.values()), 5, "what was given back does not count again")
 
 
 def at_both(probe: Callable[[int], bool], name: str = "instance") -> dict[str, Callable[[], bool]]:
@@ -76,58 +91,52 @@ def ocsp_says(api: Direct, chain: list[x509.Certificate], authority: str) -> str
 
 
 def test_a_revoked_certificate(production: Production, oa: dict[int, Direct]):
-    pem = production.certify("zhangsan", "zhaoliu")
+    pem = production.certify(WHO, FAR_REGISTRAR)
     chain = x509.load_pem_x509_certificates(pem.read_bytes())
     shown = "".join(each.public_bytes(Encoding.PEM).decode() for each in chain)
-    asked = question("zhangsan", "read", "plan-2026", certificate=certificate_ref(chain))
-    sessions = {}
-    for number in INSTANCES:
-        with production.direct(number, pem=pem) as api:
-            sessions[number] = production.direct(number, pem=pem, token=api.post("/api/v1/sessions")["token"])
-    probes = (
-        at_both(lambda number: refused(lambda: sessions[number].get("/api/v1/me")), "session")
-        | at_both(lambda number: refused(lambda: production.direct(number, pem=pem).post("/api/v1/sessions")), "login")
-        | at_both(lambda number: denied(oa[number].post("/access/v1/evaluation", asked)), "evaluation")
-        | at_both(lambda number: not oa[number].post("/api/v1/identities/verify", {"certificate": shown})["valid"], "verification")
-        | at_both(lambda number: ocsp_says(oa[number], chain, "staff") == "REVOKED", "OCSP")
-    )
-    with production.person("zhaoliu") as registrar:
+    asked = question(WHO, "read", "elsewhere", certificate=certificate_ref(chain))
+    with ExitStack() as stack:
+        shown_at = {number: stack.enter_context(production.direct(number, pem=pem)) for number in INSTANCES}
+        tokens = {number: api.post("/api/v1/sessions")["token"] for number, api in shown_at.items()}
+        begun = {number: stack.enter_context(production.direct(number, pem=pem, token=tokens[number])) for number in INSTANCES}
+        registrar = stack.enter_context(production.person(FAR_REGISTRAR))
+        probes = (
+            at_both(lambda number: refused(lambda: begun[number].get("/api/v1/me")), "session")
+            | at_both(lambda number: refused(lambda: shown_at[number].post("/api/v1/sessions")), "login")
+            | at_both(lambda number: denied(oa[number].post("/access/v1/evaluation", asked)), "evaluation")
+            | at_both(lambda number: not oa[number].post("/api/v1/identities/verify", {"certificate": shown})["valid"], "verification")
+            | at_both(lambda number: ocsp_says(oa[number], chain, "staff") == "REVOKED", "OCSP")
+        )
         revoke = f"/api/v1/certificates/{chain[0].serial_number:x}/revoke"
         within_two_seconds("revoked", probes, lambda: registrar.post(revoke, {"reason": "keyCompromise"}))
 
 
 def test_a_role_removed_in_the_directory(production: Production, oa: dict[int, Direct]):
-    asked = question("wangwu", "submit", "elsewhere")
-    record = f"dn: {province.group_dn('staff', BUREAU)}\nchangetype: modify\n{{}}: member\nmember: {WANGWU}\n"
+    asked = question(WHO, "submit", "elsewhere")
+    record = f"dn: {province.group_dn('staff', BUREAU)}\nchangetype: modify\n{{}}: member\nmember: {DN}\n"
     probes = at_both(lambda number: denied(oa[number].post("/access/v1/evaluation", asked)))
-    try:
-        within_two_seconds("role removed", probes, lambda: production.change(record.format("delete")))
-    finally:
-        production.change(record.format("add"))
+    give, take = record.format("add"), record.format("delete")
+    within_two_seconds("role removed", probes, lambda: production.change(take), lambda: production.change(give))
 
 
-def test_a_disabled_person(production: Production, oa: dict[int, Direct]):
-    sessions = {number: production.person("wangwu", number) for number in INSTANCES}
-    asked = question("wangwu", "read", "elsewhere")
-    record = f"dn: {WANGWU}\nchangetype: modify\n{{}}: employeeType\nemployeeType: inactive\n"
+def test_a_disabled_person(production: Production, oa: dict[int, Direct], sessions: dict[int, Direct]):
+    asked = question(WHO, "read", "elsewhere")
+    record = f"dn: {DN}\nchangetype: modify\n{{}}: employeeType\nemployeeType: inactive\n"
     probes = at_both(lambda number: refused(lambda: sessions[number].get("/api/v1/me")), "session")
     probes |= at_both(lambda number: denied(oa[number].post("/access/v1/evaluation", asked)), "evaluation")
-    try:
-        within_two_seconds("disabled", probes, lambda: production.change(record.format("add")))
-    finally:
-        production.change(record.format("delete"))
+    give, take = record.format("delete"), record.format("add")
+    within_two_seconds("disabled", probes, lambda: production.change(take), lambda: production.change(give))
 
 
-def test_a_blocked_person(production: Production):
-    sessions = {number: production.person("sunqi", number) for number in INSTANCES}
+def test_a_blocked_person(production: Production, sessions: dict[int, Direct]):
     probes = at_both(lambda number: refused(lambda: sessions[number].get("/api/v1/me")))
     with production.person(SECURITY) as security:
-        within_two_seconds("blocked", probes, lambda: security.post("/api/v1/persons/sunqi/block", {"reason": "reported lost"}))
-        security.post("/api/v1/persons/sunqi/unblock")
+        person = f"/api/v1/persons/{WHO}"
+        blocked, free = lambda: security.post(f"{person}/block", {"reason": "lost"}), lambda: security.post(f"{person}/unblock")
+        within_two_seconds("blocked", probes, blocked, free)
 
 
-def test_an_ended_session(production: Production):
-    sessions = {number: production.person("lisi", number) for number in INSTANCES}
+def test_an_ended_session(sessions: dict[int, Direct]):
     probes = at_both(lambda number: refused(lambda: sessions[number].get("/api/v1/me")))
     within_two_seconds("session ended", probes, lambda: sessions[1].delete("/api/v1/sessions/current"))
 
