@@ -49,6 +49,8 @@ class Kind(Enum):
     KEY_GENERATED = _Row("CA2001", "key.generated", "signing key generated", "生成签名密钥")
     CEREMONY_PERFORMED = _Row("CA2002", "ceremony.performed", "key ceremony performed", "完成密钥仪式")
     CEREMONY_REFUSED = _Row("CA2003", "ceremony.refused", "key ceremony refused", "密钥仪式被拒绝")
+    AUTHORITY_CLEARED = _Row("CA2004", "authority.cleared", "stopped authority cleared to go on", "同意被停用的 CA 恢复签发")
+    AUTHORITY_RESUMED = _Row("CA2005", "authority.resumed", "stopped authority goes on", "被停用的 CA 恢复签发")
     CRL_INTENDED = _Row("CA3001", "crl.intended", "CRL signature intended", "拟签发吊销列表")
     CRL_PUBLISHED = _Row("CA3002", "crl.published", "CRL published", "发布吊销列表")
     OCSP_COUNTED = _Row("CA3003", "ocsp.counted", "OCSP answers signed in one minute", "一分钟内签名的 OCSP 应答数")
@@ -97,6 +99,10 @@ class Kind(Enum):
     WRITER_HEARTBEAT = _Row("AZ9003", "writer.heartbeat", "a process lives", "进程存活")
     WRITER_VOID = _Row("AZ9004", "writer.void", "numbers of rolled-back events", "已回滚事件的编号")
     TRAIL_CLOSED = _Row("AZ9005", "trail.closed", "the trail could not be written for a while", "审计记录一度无法写入")
+    WRITER_ENDED = _Row("AZ9006", "writer.ended", "a process ended in order", "进程正常结束")
+    WRITER_LOST = _Row("AZ9007", "writer.lost", "a process fell silent without ending", "进程未结束即失去音讯")
+    RECONCILED = _Row("AZ9008", "trail.reconciled", "facts compared with their events", "事实与记录已核对")
+    CONTRADICTED = _Row("AZ9009", "trail.contradicted", "a fact and the trail contradict each other", "事实与记录相互矛盾")
 
     @property
     def code(self) -> str:

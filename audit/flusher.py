@@ -45,8 +45,15 @@ class Flusher:
         self._size = 0
         self._wake = threading.Condition()
         self._stopped = False
+        #: Told how many seconds each commit took, whether it succeeded or not.
+        self.written: Callable[[float], None] = lambda _: None
         self._thread = threading.Thread(target=self._run, name="trail-flusher", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Entries in the queue."""
+        return self._size
 
     def submit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Wait until `entries` are in the tree and give their places.
@@ -79,6 +86,7 @@ class Flusher:
     def _run(self) -> None:
         while batch := self._next():
             entries = [entry for waiting in batch for entry in waiting.entries]
+            began = time.perf_counter()
             try:
                 receipts = iter(self._write(entries))
                 for waiting in batch:
@@ -88,6 +96,7 @@ class Flusher:
                     waiting.error = error
             for waiting in batch:
                 waiting.done.release()
+            self.written(time.perf_counter() - began)
 
     def _next(self) -> list[_Waiting]:
         """Everything that waits, up to the batch limit; empty when closed and drained."""
