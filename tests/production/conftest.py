@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ _built: list[Production] = []
 
 @pytest.fixture(scope="session")
 def production(slow_fsync: str) -> Iterator[Production]:
-    """The province, running: 1,378 units, 20,000 staff."""
-    _built.append(build(Size(units=60, staff=500, grants=40) if os.environ.get("SMALL") else Size(), preload=slow_fsync))
+    """The province, running."""
+    _built.append(build(Size(units=200, staff=3000), preload=slow_fsync))
     yield _built[0]
     _end()
 
@@ -29,6 +28,7 @@ def slow_fsync() -> str:
     return ""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """End it after the last test of the folder: a session's end is far, and eight processes are not free."""
     if nextitem is None or _FOLDER not in nextitem.path.parents:

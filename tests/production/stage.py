@@ -239,7 +239,7 @@ def _raise(made: Production, size: Size, preload: str) -> None:
 
     def happened(command: str) -> None:
         if "restart slapd" in command:
-            machine.do("slapadd -q -w -f /etc/ldap/slapd.conf -l /tmp/directory.ldif; chown -R openldap: /var/lib/ldap")
+            machine.do("slapadd -q -f /etc/ldap/slapd.conf -l /tmp/directory.ldif; chown -R openldap: /var/lib/ldap")
             services.start_directory(machine)
         if "restart postgresql" in command:
             if "postgresql" in machine.running:
