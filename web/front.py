@@ -14,7 +14,7 @@ from core import logs
 from core.errors import Error, Malformed, NotFound, TooLarge
 from web import callers
 from web.answers import Answer
-from web.credentials import for_programs, refuse_forged
+from web.credentials import for_programs, refuse_forged, refuse_nul
 from web.declare import Described, Opening
 from web.metrics import Metrics
 from web.visit import Visit
@@ -82,6 +82,7 @@ class Front:
             if refusal := environ.get("yumen.refusal"):
                 raise refusal
             refuse_forged(environ)
+            refuse_nul(environ)
             found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
             visit.route = found[0].rule if found else ""
             if environ.get("yumen.oversize"):
