@@ -26,7 +26,11 @@ class Client:
 
     def __init__(self, path: Path, request: bytes) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self._request, self._began, self._answer = request, 0.0, b""
 
     def ask(self) -> None:
