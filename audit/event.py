@@ -19,6 +19,8 @@ from audit.permit import Actor, Permit
 MAX_BODY_BYTES = 60_000
 
 _KEY = re.compile(r"[a-z0-9_.-]{1,32}")
+_KNOWN_KEYS: set[str] = set()
+_MOST_KNOWN_KEYS = 1024
 
 
 class _Row(NamedTuple):
@@ -165,12 +167,20 @@ def canonical(body: Mapping[str, Any]) -> bytes:
     return data
 
 
+def _key_must_fit(key: object) -> None:
+    """Check a key that was not seen before, and remember it: there are few, but not if strangers choose them."""
+    if type(key) is not str or not _KEY.fullmatch(key):
+        raise ValueError(f"key {key!r} is outside the profile")
+    if len(_KNOWN_KEYS) < _MOST_KNOWN_KEYS:
+        _KNOWN_KEYS.add(key)
+
+
 def _must_fit(value: Any) -> None:
     kind = type(value)
     if kind is dict:
         for key, member in value.items():
-            if type(key) is not str or not _KEY.fullmatch(key):
-                raise ValueError(f"key {key!r} is outside the profile")
+            if key not in _KNOWN_KEYS:
+                _key_must_fit(key)
             if type(member) is not str:
                 _must_fit(member)
     elif kind is list or kind is tuple:

@@ -62,7 +62,7 @@ def parse(data: bytes) -> Any:
         raise Malformed("the body is nested too deep") from error
     except ValueError as error:
         raise Malformed("the body is not valid JSON; check commas, quotes and braces") from error
-    if _too_deep(value, MAX_DEPTH):
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _too_deep(value, MAX_DEPTH):
         raise Malformed("the body is nested too deep")
     return value
 
