@@ -26,10 +26,9 @@ def broken(name: str) -> Response:
 
 
 @pytest.fixture
-def _configured() -> Iterator[None]:
+def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    logs.configure(json=True)
     yield
     structlog.reset_defaults()
     logging.captureWarnings(capture=False)
@@ -37,10 +36,11 @@ def _configured() -> Iterator[None]:
     root.setLevel(level)
 
 
-@pytest.mark.usefixtures("_configured")
+@pytest.mark.usefixtures("_restored")
 def test_a_failure_of_ours_is_logged_once_with_its_route_and_neither_address_nor_token(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    logs.configure(json=True)
     app = create_app(service.node)
     app.add_url_rule("/api/v1/broken/<name>", view_func=broken)
     answer = Client(Front(service.node, (), app)).get("/api/v1/broken/zhangsan", headers={"X-Request-ID": "r-77"})
