@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from authz import province
+from authz import ldif, province
+from authz.people import Entry
+from authz.tree import build
 from bench.clients import Client, drive
 from bench.province import Size, write
 from bench.rounds import Row, Spread, compared, in_turn
@@ -81,7 +83,7 @@ def changes(folder: Path, size: Size, number: int) -> Iterator[Row]:
     with _site(folder / "changes", size) as site:
         site.work()
         instances = [site.serve("web-1"), site.serve("web-2")]
-        yield from _costs(instances, size)
+        yield from _costs(site, instances, size)
         request = site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"))
         refused: list[list[float]] = [[] for _ in instances]
         for _ in range(number):
@@ -98,10 +100,19 @@ def changes(folder: Path, size: Size, number: int) -> Iterator[Row]:
         yield compared(f"role gone in LDAP, refused at {instance.name}", "s", told, "the promise", [AIM_CHANGE] * len(told), note)
 
 
-def _costs(instances: Sequence[Process], size: Size) -> Iterator[Row]:
+def _costs(site: Site, instances: Sequence[Process], size: Size) -> Iterator[Row]:
+    entries = ldif.parse((site.folder / "home" / "directory.ldif").read_bytes())
     note = f"{size.staff:,} people in {size.units:,} units over LDAP"
+    (built,) = in_turn(lambda: _seconds(entries))
+    yield Row("the directory worked out from nothing", "s", Spread.of(built), note=f"{size.staff:,} people, {len(entries):,} entries")
     yield Row("start of `yumen serve` until it answers", "s", Spread.of([each.ready_after for each in instances]), note=note)
     yield Row("memory of a web process", "MiB", Spread.of([each.resident() for each in instances]), note=f"{note}; proportional set size")
+
+
+def _seconds(entries: list[Entry]) -> float:
+    began = time.perf_counter()
+    build(entries, str)
+    return time.perf_counter() - began
 
 
 def _change(site: Site, verb: str) -> None:
