@@ -267,6 +267,8 @@ class ApplicationBody:
     types: list[Name] = field(default_factory=list)
     #: Properties whose values are taken from the application, such as `resource.unit`.
     asserts: list[Name] = field(default_factory=lambda: ["resource.unit"])
+    #: Whether its proxy may ask at the gate.
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +282,7 @@ class ApplicationAnswer:
     active: bool
     actions: list[str]
     types: list[str]
+    proxy: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
