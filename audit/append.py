@@ -90,6 +90,9 @@ class Ledger(Protocol):
     def is_unrecorded(self, error: BaseException) -> bool:
         """Whether `error` is the database's own refusal of facts without an event."""
 
+    def waiting_since(self, database: Database) -> int | None:
+        """When the oldest event that is committed and has no place was made, in microseconds."""
+
     def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
         """Check every entry against `heads`; raises `Tampered`."""
 
@@ -133,6 +136,10 @@ class SqliteLedger:
     def is_unrecorded(self, error: BaseException) -> bool:
         """SQLite has no such refusal."""
         return False
+
+    def waiting_since(self, database: Database) -> int | None:
+        """Nothing is ever between a commit and the tree."""
+        return None
 
     def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
         """Check the file; raises `Tampered`."""

@@ -51,6 +51,11 @@ class Counters:
             owed, self._owed = self._owed, set()
             return owed
 
+    def under_way(self) -> set[int]:
+        """Numbers that were taken, and neither landed nor are owed a void."""
+        with self._mutex:
+            return self._open.keys() - self._owed
+
     def settled_with(self, numbers: AbstractSet[int]) -> int:
         """Up to which number nothing is open, once `numbers` have landed."""
         with self._mutex:

@@ -19,6 +19,8 @@ from audit.permit import Actor, Permit
 MAX_BODY_BYTES = 60_000
 
 _KEY = re.compile(r"[a-z0-9_.-]{1,32}")
+_KNOWN_KEYS: set[str] = set()
+_MOST_KNOWN_KEYS = 1024
 
 
 class _Row(NamedTuple):
@@ -49,6 +51,8 @@ class Kind(Enum):
     KEY_GENERATED = _Row("CA2001", "key.generated", "signing key generated", "生成签名密钥")
     CEREMONY_PERFORMED = _Row("CA2002", "ceremony.performed", "key ceremony performed", "完成密钥仪式")
     CEREMONY_REFUSED = _Row("CA2003", "ceremony.refused", "key ceremony refused", "密钥仪式被拒绝")
+    AUTHORITY_CLEARED = _Row("CA2004", "authority.cleared", "stopped authority cleared to go on", "同意被停用的 CA 恢复签发")
+    AUTHORITY_RESUMED = _Row("CA2005", "authority.resumed", "stopped authority goes on", "被停用的 CA 恢复签发")
     CRL_INTENDED = _Row("CA3001", "crl.intended", "CRL signature intended", "拟签发吊销列表")
     CRL_PUBLISHED = _Row("CA3002", "crl.published", "CRL published", "发布吊销列表")
     OCSP_COUNTED = _Row("CA3003", "ocsp.counted", "OCSP answers signed in one minute", "一分钟内签名的 OCSP 应答数")
@@ -66,6 +70,7 @@ class Kind(Enum):
     APPLICATION_CHANGED = _Row("CA4010", "application.changed", "application changed", "变更应用登记")
     API_KEY_WITHDRAWN = _Row("CA4011", "api-key.withdrawn", "API key withdrawn", "作废 API 密钥")
     ASSET_CHANGED = _Row("CA4012", "asset.changed", "asset changed", "变更资产")
+    PROXY_CHANGED = _Row("CA4013", "application.proxy", "application's proxy registered or withdrawn", "登记或撤销应用代理")
     CA_EPOCH_OPENED = _Row("CA9001", "log.opened", "log epoch opened", "开启日志周期")
     CA_WRITER_STARTED = _Row("CA9002", "writer.started", "a process began to write", "进程开始写入")
 
@@ -97,6 +102,10 @@ class Kind(Enum):
     WRITER_HEARTBEAT = _Row("AZ9003", "writer.heartbeat", "a process lives", "进程存活")
     WRITER_VOID = _Row("AZ9004", "writer.void", "numbers of rolled-back events", "已回滚事件的编号")
     TRAIL_CLOSED = _Row("AZ9005", "trail.closed", "the trail could not be written for a while", "审计记录一度无法写入")
+    WRITER_ENDED = _Row("AZ9006", "writer.ended", "a process ended in order", "进程正常结束")
+    WRITER_LOST = _Row("AZ9007", "writer.lost", "a process fell silent without ending", "进程未结束即失去音讯")
+    RECONCILED = _Row("AZ9008", "trail.reconciled", "facts compared with their events", "事实与记录已核对")
+    CONTRADICTED = _Row("AZ9009", "trail.contradicted", "a fact and the trail contradict each other", "事实与记录相互矛盾")
 
     @property
     def code(self) -> str:
@@ -159,12 +168,20 @@ def canonical(body: Mapping[str, Any]) -> bytes:
     return data
 
 
+def _key_must_fit(key: object) -> None:
+    """Check a key that was not seen before, and remember it: there are few, but not if strangers choose them."""
+    if type(key) is not str or not _KEY.fullmatch(key):
+        raise ValueError(f"key {key!r} is outside the profile")
+    if len(_KNOWN_KEYS) < _MOST_KNOWN_KEYS:
+        _KNOWN_KEYS.add(key)
+
+
 def _must_fit(value: Any) -> None:
     kind = type(value)
     if kind is dict:
         for key, member in value.items():
-            if type(key) is not str or not _KEY.fullmatch(key):
-                raise ValueError(f"key {key!r} is outside the profile")
+            if key not in _KNOWN_KEYS:
+                _key_must_fit(key)
             if type(member) is not str:
                 _must_fit(member)
     elif kind is list or kind is tuple:

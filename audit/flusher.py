@@ -2,6 +2,9 @@
 
 There is no timer: under load the batches grow by themselves. The queue is bounded, waiting inside a write transaction
 is refused, and nothing that goes wrong kills the thread: those who wait get the error and the next batch is tried.
+
+Those of one batch wake each other, one after the other: all at once they would fight for the interpreter, which costs
+twice the switches and a sixth of the rate.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from audit.append import Receipt
 from audit.body import Entry
@@ -25,12 +29,15 @@ Write = Callable[[Sequence[Entry]], list[Receipt]]
 
 
 class _Waiting:
-    __slots__ = ("done", "entries", "error", "receipts")
+    __slots__ = ("done", "entries", "error", "following", "gone", "receipts")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self.receipts: list[Receipt] = []
         self.error: BaseException | None = None
+        #: Whom to wake in turn; whoever did not wait so long is passed over.
+        self.following: _Waiting | None = None
+        self.gone = False
         self.done = threading.Lock()
         self.done.acquire()
 
@@ -44,9 +51,17 @@ class Flusher:
         self._queue: deque[_Waiting] = deque()
         self._size = 0
         self._wake = threading.Condition()
+        self._turn = threading.Lock()
         self._stopped = False
+        #: Told how many seconds each commit took, whether it succeeded or not.
+        self.written: Callable[[float], None] = lambda _: None
         self._thread = threading.Thread(target=self._run, name="trail-flusher", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Entries in the queue."""
+        return self._size
 
     def submit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Wait until `entries` are in the tree and give their places.
@@ -63,7 +78,12 @@ class Flusher:
             self._queue.append(waiting)
             self._size += len(entries)
             self._wake.notify()
-        if not waiting.done.acquire(timeout=PATIENCE.total_seconds()):
+        woken = False
+        try:
+            woken = waiting.done.acquire(timeout=PATIENCE.total_seconds())
+        finally:
+            woken = self._leave(waiting, woken=woken)
+        if not woken:
             raise Silent("the trail does not answer; nothing was allowed, try again and tell the operator if it stays")
         if waiting.error is not None:
             raise Unavailable("the trail cannot be written now; try again, and tell the operator if it stays") from waiting.error
@@ -79,6 +99,7 @@ class Flusher:
     def _run(self) -> None:
         while batch := self._next():
             entries = [entry for waiting in batch for entry in waiting.entries]
+            began = time.perf_counter()
             try:
                 receipts = iter(self._write(entries))
                 for waiting in batch:
@@ -86,8 +107,20 @@ class Flusher:
             except BaseException as error:  # noqa: BLE001 - those who wait must get an answer, whatever happened
                 for waiting in batch:
                     waiting.error = error
-            for waiting in batch:
-                waiting.done.release()
+            for one, other in pairwise(batch):
+                one.following = other
+            with self._turn:
+                _wake_one(batch[0])
+            self.written(time.perf_counter() - began)
+
+    def _leave(self, waiting: _Waiting, *, woken: bool) -> bool:
+        """Wake whoever follows, or be passed over; gives whether `waiting` was woken, be it at the last moment."""
+        with self._turn:
+            if woken or waiting.done.acquire(blocking=False):
+                _wake_one(waiting.following)
+                return True
+            waiting.gone = True
+            return False
 
     def _next(self) -> list[_Waiting]:
         """Everything that waits, up to the batch limit; empty when closed and drained."""
@@ -117,6 +150,13 @@ class Flusher:
             size += len(waiting.entries)
         self._size -= size
         return batch
+
+
+def _wake_one(waiting: _Waiting | None) -> None:
+    while waiting is not None and waiting.gone:
+        waiting = waiting.following
+    if waiting is not None:
+        waiting.done.release()
 
 
 class Silent(Unavailable):

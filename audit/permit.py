@@ -24,6 +24,7 @@ class Action(StrEnum):
     CERT_SWEEP = "cert:sweep"
     STATUS_PUBLISH = "status:publish"
     CEREMONY_PERFORM = "ceremony:perform"
+    AUTHORITY_RESUME = "authority:resume"
     IDENTITY_VERIFY = "identity:verify"
     EVALUATE = "access:evaluate"
     SEARCH = "access:search"

@@ -103,6 +103,12 @@ class PostgresLedger:
         """Whether `error` is the refusal of facts without an event."""
         return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _UNRECORDED
 
+    def waiting_since(self, database: Database) -> int | None:
+        """When the oldest event that is enqueued was made, in microseconds of its writer's clock; None when none is."""
+        with database.looking() as cursor:
+            oldest: int | None = cursor.execute("SELECT min(t) FROM audit.trail_pending", {}).fetchone()[0]
+        return oldest
+
     def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
         """Check every entry against `heads`, in one snapshot of the database.
 

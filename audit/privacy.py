@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import secrets
 import uuid
 from hashlib import sha256
 from typing import NamedTuple
@@ -29,23 +28,30 @@ class Privacy:
     def __init__(self, key: bytes) -> None:
         if len(key) < 32:
             raise ValueError("the privacy key has fewer than 32 bytes")
-        self._pseudonym, self._blind, self._keyed = (hmac.digest(key, label, "sha256") for label in (b"pseudonym", b"blind", b"keyed"))
+        keys = (hmac.digest(key, label, "sha256") for label in (b"pseudonym", b"blind", b"keyed"))
+        self._pseudonym, self._blind, self._keyed = (hmac.new(derived, digestmod="sha256") for derived in keys)
 
     def pseudonym(self, entry_uuid: str | uuid.UUID) -> str:
         """The id of a person in the trail: `p_` and 32 hex digits, the same for ever for one entryUUID."""
         value = entry_uuid if isinstance(entry_uuid, uuid.UUID) else uuid.UUID(entry_uuid)
-        return "p_" + hmac.digest(self._pseudonym, value.bytes, "sha256")[:16].hex()
+        return "p_" + _short(self._pseudonym, value.bytes).hex()
 
     def keyed(self, label: str, text: str) -> str:
         """A keyed hash (32 hex digits) of a text that must not be stored, such as the name typed at a failed login."""
-        return hmac.digest(self._keyed, label.encode() + b"\0" + text.encode(errors="surrogatepass"), "sha256")[:16].hex()
+        return _short(self._keyed, label.encode() + b"\0" + text.encode(errors="surrogatepass")).hex()
 
     def blind(self, field: str, value: str) -> bytes:
         """What the blind index holds for `value` of `field` (16 bytes)."""
-        return hmac.digest(self._blind, field.encode() + b"\0" + value.encode(), "sha256")[:16]
+        return _short(self._blind, field.encode() + b"\0" + value.encode())
 
-    def commit(self, field: str, value: str) -> tuple[str, Opening]:
-        """The commitment (base64) that the body carries, and the opening that is kept apart."""
-        salt = secrets.token_bytes(16)
+    def commit(self, field: str, value: str, salt: bytes) -> tuple[str, Opening]:
+        """The commitment (base64) that the body carries, and the opening that is kept apart; `salt` is 16 fresh random bytes."""
         digest = sha256(salt + field.encode() + value.encode()).digest()
         return base64.b64encode(digest).decode(), Opening(field, salt, value, self.blind(field, value))
+
+
+def _short(keyed: hmac.HMAC, message: bytes) -> bytes:
+    """16 bytes of HMAC-SHA-256. A copy of what the key began: the function for one call would let go of the interpreter each time."""
+    mac = keyed.copy()
+    mac.update(message)
+    return mac.digest()[:16]

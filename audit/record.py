@@ -47,6 +47,10 @@ class Transaction:
         """Add `happened` to the trail; it commits or rolls back with everything else here."""
         self.entries += self._trail.prepare([happened])
 
+    def keyed(self, label: str, text: str) -> str:
+        """What stands in an event for a text that must not be told there; the same for the same text."""
+        return self._trail.privacy.keyed(label, text)
+
     def _note_rows(self, session: Session, *_: object) -> None:
         for row in (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row))):
             self._note(volatile=type(row).__volatile__)

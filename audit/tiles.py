@@ -155,6 +155,11 @@ class PublishedLog:
             raise Unavailable("no checkpoint of `{log}` was signed yet; try again in a second", log=self.name)
         return note.encode()
 
+    def signed_at(self) -> int | None:
+        """When the newest published note was kept, in microseconds since 1970; None while there is none."""
+        mine = (TrailCheckpoint.log == self.log, TrailCheckpoint.epoch == self.epoch)
+        return self._session.scalar(select(TrailCheckpoint.t).where(*mine).order_by(TrailCheckpoint.size.desc()).limit(1))
+
     def signed(self) -> int:
         """How many entries the newest published note covers."""
         mine = (TrailCheckpoint.log == self.log, TrailCheckpoint.epoch == self.epoch)

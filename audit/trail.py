@@ -7,9 +7,10 @@ tells how long the trail was closed and how much was refused meanwhile.
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -29,12 +30,14 @@ from audit.privacy import Privacy
 from audit.writers import predecessors
 from core.clock import Clock, microseconds
 from core.database import Database
-from core.errors import NotYetProved, Unavailable
+from core.errors import Error, NotYetProved, Unavailable
 from core.settings import Audit
 
 __all__ = ["LOGS", "Receipt", "Trail", "Writer", "open_trail"]
 
 LOGS = ("ca", "access")
+#: An event that waits for its place longer than this, in seconds, is placed by whoever leads.
+LATE = 2.0
 #: While the trail is closed an idle process tries again this often, in seconds.
 RETRY = 1.0
 
@@ -70,7 +73,7 @@ class Trail:
         self._epochs: dict[str, int] = {}
         self._mutex = threading.Lock()
         self._closed: Closed | None = None
-        self.ledger: Ledger = PostgresLedger() if database.engine.dialect.name == "postgresql" else SqliteLedger()
+        self.ledger = _ledger(database)
         #: Entries that are committed and wait for their place, and those whose commit was never answered; by counter.
         self._afloat: dict[int, Entry] = {}
         self._doubtful: set[int] = set()
@@ -88,6 +91,20 @@ class Trail:
     def closed(self) -> bool:
         """Whether the last attempt to write failed: not ready, and nothing that needs an event is done."""
         return self._closed is not None
+
+    @property
+    def unproved(self) -> int:
+        """How many events of this process are committed with their facts and have no place in the tree yet."""
+        return len(self._afloat)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the flusher."""
+        return self._flusher.waiting
+
+    def watch(self, written: Callable[[float], None]) -> None:
+        """Call `written` with the seconds that each commit of the flusher takes."""
+        self._flusher.written = written
 
     def origin(self, log: str, epoch: int | None = None) -> str:
         """The name of a tree to the outside, such as `yumen.local/ca/1`."""
@@ -117,8 +134,34 @@ class Trail:
             raise
 
     def close(self) -> None:
-        """Write what waits, then stop writing."""
+        """Write what waits, say that this process ends, then stop writing."""
+        left = self._counters.under_way()
+        told = {"open": ranges(left)} if left else {}
+        ended = Event(kind=Kind.WRITER_ENDED, actor=_ITSELF, object=f"node:{self.writer.node}", details=told)
+        with suppress(Error):  # a process that cannot say it is taken for lost, which is true
+            self._flusher.submit(self.prepare([ended]))
         self._flusher.close()
+
+    def settle(self) -> None:
+        """Let everything that any process has enqueued take its place.
+
+        Raises:
+            Unavailable: the trail cannot be written.
+        """
+        if not self.ledger.enqueues:
+            return
+        with self.database.appending() as cursor:
+            for log in LOGS:
+                self.ledger.place(cursor, Batch(log, self._epochs[log], microseconds(self.clock()), self.writer, 0, ()))
+
+    def settle_late(self) -> None:
+        """The same when something waits longer than it should; its own process did not, or cannot, do it.
+
+        Raises:
+            Unavailable: the trail cannot be written, or the database not be read.
+        """
+        if waiting_seconds(self.database, self.clock()) > LATE:
+            self.settle()
 
     def prepare(self, events: Sequence[Event]) -> list[Entry]:
         """Give each event its number and its bytes; from now on each must be placed or owed."""
@@ -321,6 +364,20 @@ def open_trail(database: Database, clock: Clock, writer: Writer, privacy_key: by
         if is_storage_failure(error):
             raise Unavailable("the trail cannot be written; check the database, its disk and its rights, then start again") from error
         raise
+
+
+def waiting_seconds(database: Database, now: dt.datetime) -> float:
+    """For how long the oldest committed event waits for its place; 0 when none does.
+
+    Raises:
+        Unavailable: the database cannot be read.
+    """
+    since = _ledger(database).waiting_since(database)
+    return max(0.0, (microseconds(now) - since) / 1_000_000) if since is not None else 0.0
+
+
+def _ledger(database: Database) -> Ledger:
+    return PostgresLedger() if database.engine.dialect.name == "postgresql" else SqliteLedger()
 
 
 def is_storage_failure(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ def set_proxy(tx: Transaction, application: str, *, proxy: bool, permit: Permit)
     row = _get(tx, application)
     row.proxy = proxy
     changed(tx.db)
-    tx.record(Event.under(permit, Kind.APPLICATION_CHANGED, permit.resource, scope=row.unit, details={"proxy": proxy}))
+    tx.record(Event.under(permit, Kind.PROXY_CHANGED, permit.resource, scope=row.unit, details={"proxy": proxy}))
 
 
 def make_key(tx: Transaction, world: World, application: str, *, permit: Permit) -> str:
@@ -225,9 +225,16 @@ def put_resource(tx: Transaction, application: str, resource: Mapping[str, Any],
         raise Malformed("properties must be texts, numbers or booleans, at most {limit} of them", limit=MAX_ASSERTS)
     key = {"application": application, "type": resource["type"], "id": resource["id"]}
     properties = json.dumps(resource.get("properties", {}), sort_keys=True)
-    tx.db.merge(Resource(**key, unit=resource.get("unit", ""), properties=properties))
+    row = Resource(**key, unit=resource.get("unit", ""), properties=properties)
+    tx.db.merge(row)
     changed(tx.db)
-    tx.record(Event.under(permit, Kind.APPLICATION_CHANGED, permit.resource, details={"type": resource["type"]}))
+    tx.record(Event.under(permit, Kind.APPLICATION_CHANGED, permit.resource, details=told_of(row, tx.keyed)))
+
+
+def told_of(row: Resource, keyed: Callable[[str, str], str]) -> dict[str, str]:
+    """What an event says of a resource: its type, and keyed hashes of which one it is and of what is known about it."""
+    which, facts = json.dumps([row.type, row.id]), json.dumps([row.unit, row.properties])
+    return {"type": row.type, "resource": keyed("resource", which), "facts": keyed("resource", facts)}
 
 
 def register_asset(tx: Transaction, ref: str, facts: Mapping[str, Any], *, permit: Permit) -> None:

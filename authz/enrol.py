@@ -27,7 +27,7 @@ def begin(world: World, attempt: Attempt) -> totp.Offer:
     person = _admitted(world, attempt)
     with recording(world.trail) as tx:
         made = totp.offer(tx, world.keys, person)
-        tx.record(_event(attempt, person, "pending"))
+        tx.record(_event(attempt, person, "pending", made.credential))
     return made
 
 
@@ -46,8 +46,8 @@ def finish(world: World, attempt: Attempt, first: str) -> list[str]:
     with recording(world.trail) as tx:
         if not totp.use_enrolment(tx, world.keys, person, attempt.code):
             raise Unauthenticated(_WRONG_CODE)
-        codes = totp.activate(tx, world.keys, person, first)
-        tx.record(_event(attempt, person, ""))
+        credential, codes = totp.activate(tx, world.keys, person, first)
+        tx.record(_event(attempt, person, "", credential))
     return codes
 
 
@@ -55,7 +55,8 @@ def begin_in_session(tx: Transaction, world: World, person: Person, *, permit: P
     """An offer for who is logged in."""
     permit.must_cover(Action.TOTP_ENROL, f"person:{person.id}")
     made = totp.offer(tx, world.keys, person)
-    tx.record(Event.under(permit, Kind.TOTP_ENROLLED, permit.resource, reason="pending", scope=person.unit))
+    told = {"totp": made.credential}
+    tx.record(Event.under(permit, Kind.TOTP_ENROLLED, permit.resource, reason="pending", scope=person.unit, details=told))
     return made
 
 
@@ -67,8 +68,8 @@ def finish_in_session(tx: Transaction, world: World, person: Person, first: str,
         Conflict: nothing was begun, or too long ago.
     """
     permit.must_cover(Action.TOTP_ENROL, f"person:{person.id}")
-    codes = totp.activate(tx, world.keys, person, first)
-    tx.record(Event.under(permit, Kind.TOTP_ENROLLED, permit.resource, scope=person.unit))
+    credential, codes = totp.activate(tx, world.keys, person, first)
+    tx.record(Event.under(permit, Kind.TOTP_ENROLLED, permit.resource, scope=person.unit, details={"totp": credential}))
     return codes
 
 
@@ -80,7 +81,7 @@ def _admitted(world: World, attempt: Attempt) -> Person:
     return person
 
 
-def _event(attempt: Attempt, person: Person, reason: str) -> Event:
+def _event(attempt: Attempt, person: Person, reason: str, credential: str) -> Event:
     who = f"person:{person.id}"
     return Event(
         kind=Kind.TOTP_ENROLLED,
@@ -90,4 +91,5 @@ def _event(attempt: Attempt, person: Person, reason: str) -> Event:
         scope=person.unit,
         source=attempt.source,
         request_id=attempt.request_id,
+        details={"totp": credential},
     )

@@ -48,7 +48,7 @@ class Verifier:
     """Verifies chains against what `trust` gives, remembering those that were good. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, tuple[Trust, _Read]] = {}
+        self._kept: dict[tuple[x509.Certificate, ...], tuple[Trust, _Read]] = {}
 
     def present(self, sent: Sequence[x509.Certificate], trust: Trust, snapshot: Snapshot, at: dt.datetime) -> Presented:
         """What the chain `sent` (leaf first) shows at the moment `at`.
@@ -63,12 +63,11 @@ class Verifier:
         return Presented(read.identity, read.certificate, tuple(dict.fromkeys(reasons)))
 
     def _read(self, sent: Sequence[x509.Certificate], trust: Trust, at: dt.datetime) -> _Read:
-        encoded = [one.public_bytes(Encoding.DER) for one in sent]
-        key = sha256(b"".join(sha256(der).digest() for der in encoded)).digest()
+        key = tuple(sent)  # certificates are equal when their bytes are
         kept_for, kept = self._kept.get(key, (None, None))
         if kept is not None and kept_for is trust and kept.not_before <= at <= kept.not_after:
             return kept
-        read = _read(chain.check(sent, trust, at=at, purpose=Purpose.CLIENT), sha256(encoded[0]).hexdigest())
+        read = _read(chain.check(sent, trust, at=at, purpose=Purpose.CLIENT), sha256(sent[0].public_bytes(Encoding.DER)).hexdigest())
         if not read.reasons:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()

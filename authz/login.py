@@ -205,10 +205,12 @@ def _by_step(world: World, attempt: Attempt, person: Person, row: OneTime, step:
 def _by_recovery(world: World, attempt: Attempt, person: Person, row: OneTime) -> Opened:
     opened: Opened | None = None
     with recording(world.trail) as tx:
-        if totp.use_recovery(tx, world.keys, row, attempt.code):
+        used = totp.use_recovery(tx, world.keys, row, attempt.code)
+        if used is not None:
             opened = _opened(tx, world, attempt, person)
             actor = _actor(world.current(), opened)
-            tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=actor, object=f"person:{person.id}", source=attempt.source))
+            told = {"code": used}
+            tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=actor, object=f"person:{person.id}", source=attempt.source, details=told))
         else:
             _count(tx, world, attempt, "bad-recovery-code", person)
             totp.count_wrong(tx, row)

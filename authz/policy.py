@@ -77,6 +77,8 @@ POLICY: tuple[Rule, ...] = (
     Rule("cert-release.security", _A.CERT_RELEASE, _SECURITY, _R.OTHERS, high_risk=True),
     Rule("status-publish.issuance", _A.STATUS_PUBLISH, _ISSUANCE, _R.ANY, directory=False),
     Rule("ceremony-perform.operator", _A.CEREMONY_PERFORM, _OPERATOR, _R.ANY, directory=False),
+    Rule("authority-resume.security", _A.AUTHORITY_RESUME, _SECURITY, _R.ANY, high_risk=True),
+    Rule("authority-resume.issuance", _A.AUTHORITY_RESUME, _ISSUANCE, _R.ANY),
     Rule("identity-verify.application", _A.IDENTITY_VERIFY, _APPLICATION, _R.OWN),
     Rule("access-evaluate.application", _A.EVALUATE, _APPLICATION, _R.OWN),
     Rule("access-search.application", _A.SEARCH, _APPLICATION, _R.OWN),

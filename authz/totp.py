@@ -62,7 +62,8 @@ def hand_out(tx: Transaction, keys: Keys, person: Person, lifetime: dt.timedelta
         person=person.uuid, code=keys.code("enrolment", _plain(code)), by=permit.actor.id, used_at=None, expires_at=tx.now + lifetime
     )
     tx.db.add(row)
-    tx.record(Event.under(permit, Kind.TOTP_CODE_ISSUED, permit.resource, scope=person.unit))
+    tx.db.flush()
+    tx.record(Event.under(permit, Kind.TOTP_CODE_ISSUED, permit.resource, scope=person.unit, details={"code": row.id}))
     return code
 
 
@@ -93,8 +94,8 @@ def pending(db: Session, person: str, now: dt.datetime) -> OneTime:
     return row
 
 
-def activate(tx: Transaction, keys: Keys, person: Person, code: str) -> list[str]:
-    """Take the pending generator into use with its first code; gives the recovery codes, shown once. Older ones end.
+def activate(tx: Transaction, keys: Keys, person: Person, code: str) -> tuple[str, list[str]]:
+    """Take the pending generator into use with its first code; gives its id and the recovery codes, shown once. Older ones end.
 
     Raises:
         Conflict: no enrolment is under way.
@@ -104,14 +105,14 @@ def activate(tx: Transaction, keys: Keys, person: Person, code: str) -> list[str
     step = step_of(keys, row, code, tx.now)
     if step is None:
         raise Unauthenticated("the code is wrong; check the clock of the device and type the code that it shows now")
-    return _take_into_use(tx, keys, row, step)
+    return row.id, _take_into_use(tx, keys, row, step)
 
 
 def enrol_known(tx: Transaction, keys: Keys, person: Person, secret: str, *, permit: Permit) -> list[str]:
     """Enrol a secret that the person has already; gives the recovery codes."""
     permit.must_cover(Action.TOTP_ENROL, f"person:{person.id}")
     row = tx.db.get_one(OneTime, offer(tx, keys, person, secret).credential)
-    tx.record(Event.under(permit, Kind.TOTP_ENROLLED, permit.resource, scope=person.unit))
+    tx.record(Event.under(permit, Kind.TOTP_ENROLLED, permit.resource, scope=person.unit, details={"totp": row.id}))
     return _take_into_use(tx, keys, row, 0)
 
 
@@ -142,11 +143,11 @@ def use(tx: Transaction, row: OneTime, step: int) -> bool:
     return tx.db.scalar(used.values(last_step=step, fails=0).returning(OneTime.id)) is not None
 
 
-def use_recovery(tx: Transaction, keys: Keys, row: OneTime, code: str) -> bool:
-    """Use up a recovery code: True for exactly one caller."""
+def use_recovery(tx: Transaction, keys: Keys, row: OneTime, code: str) -> int | None:
+    """Use up a recovery code: its number for exactly one caller, else None."""
     hashed = keys.code(f"recovery {row.id}", _plain(code))
     used = update(RecoveryCode).where(RecoveryCode.totp == row.id, RecoveryCode.code == hashed, RecoveryCode.used_at.is_(None))
-    return tx.db.scalar(used.values(used_at=tx.now).returning(RecoveryCode.id)) is not None
+    return tx.db.scalar(used.values(used_at=tx.now).returning(RecoveryCode.id))
 
 
 def use_enrolment(tx: Transaction, keys: Keys, person: Person, code: str) -> bool:

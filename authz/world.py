@@ -113,6 +113,11 @@ class World:
         """Seconds since the directory was last read well."""
         return self._monotonic() - self._directory_at
 
+    @property
+    def rows_age(self) -> float:
+        """Seconds since this process last read the rows."""
+        return self._monotonic() - self._rows_at
+
     def problems(self) -> list[str]:
         """What keeps decisions from being made or current; empty when all is well."""
         found = [problem for problem in self._problems.values() if problem]

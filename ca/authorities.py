@@ -9,14 +9,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
+from audit import search
 from audit.event import Event, Kind
-from audit.permit import Permit
-from audit.record import recording
+from audit.permit import Action, Permit
+from audit.record import Transaction, recording
+from audit.search import Entry
 from audit.trail import Trail
 from ca.keys import Signer, Signers
 from ca.tables import Authority
 from certs.suites import SUITES, Suite
-from core.errors import Error, NotFound, Unavailable
+from core.errors import Conflict, Error, NotFound, Unavailable
 
 _log = get_logger()
 
@@ -86,6 +88,43 @@ def stop(trail: Trail, id: str, reason: str, *, permit: Permit) -> None:  # noqa
     with recording(trail) as tx:
         tx.db.get_one(Authority, id, with_for_update=True).stopped = reason
         tx.record(Event.under(permit, Kind.CERT_MISSIGNED, f"ca:{id}", outcome="error", details={"problem": reason}))
+
+
+def clear(tx: Transaction, id: str, *, permit: Permit) -> None:  # noqa: A002 - the standard's word
+    """A security administrator's word that a stopped authority may sign again. The worker, who alone may write that, then lets it.
+
+    Raises:
+        NotFound: there is no such authority.
+        Conflict: it was not stopped.
+    """
+    permit.must_cover(Action.AUTHORITY_RESUME, f"ca:{id}")
+    if not get(tx.db, id).stopped:
+        raise Conflict("authority `{authority}` was not stopped; reload the page", authority=id)
+    tx.record(Event.under(permit, Kind.AUTHORITY_CLEARED, permit.resource))
+
+
+def cleared(session: Session) -> dict[str, Entry]:
+    """Stopped authorities that were cleared since they were stopped, each with the entry that says so."""
+    found = {}
+    for row in session.scalars(select(Authority).where(Authority.stopped != "")):
+        said, stopped = (_newest(session, kind, row.id) for kind in (Kind.AUTHORITY_CLEARED, Kind.CERT_MISSIGNED))
+        if said and stopped and (said.epoch, said.idx) > (stopped.epoch, stopped.idx):
+            found[row.id] = said
+    return found
+
+
+def resume(trail: Trail, id: str, said: Entry, *, permit: Permit) -> None:  # noqa: A002 - the standard's word
+    """Let a stopped authority sign again; each signature is compared as ever, and stops it again when it is wrong."""
+    permit.must_cover(Action.AUTHORITY_RESUME, f"ca:{id}")
+    with recording(trail) as tx:
+        tx.db.get_one(Authority, id, with_for_update=True).stopped = ""
+        details = {"cleared": {"log": said.place, "idx": said.idx}}
+        tx.record(Event.under(permit, Kind.AUTHORITY_RESUMED, f"ca:{id}", details=details))
+
+
+def _newest(session: Session, kind: Kind, id: str) -> Entry | None:  # noqa: A002 - the standard's word
+    page = search.find(session, search.parse_query(f"code:{kind.code} obj:ca:{id}"), limit=1)
+    return page.entries[0] if page.entries else None
 
 
 def problems(session: Session) -> list[str]:

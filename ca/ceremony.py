@@ -158,7 +158,8 @@ def admit(tx: Transaction, draft: Draft, *, permit: Permit) -> Request:
         Approval(approver=permit.resource, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=tx.now)
     )
     request.decided_at = tx.now
-    details = {"subject": request.subject, "profile": request.profile, "admitted-by": permit.resource}
+    told = {"subject": request.subject, "profile": request.profile, "spki-sha256": request.spki_sha256}
+    details = {**told, "admitted-by": permit.resource}
     tx.record(Event.under(permit, Kind.REQUEST_SUBMITTED, request.ref, scope=request.unit, details=details))
     return request
 

@@ -24,7 +24,7 @@ from ca.authorities import Issuer
 from ca.intents import Leases
 from ca.keys import Missigned
 from ca.states import LISTS, ListState, ListStep, Standing, after
-from ca.tables import Intent, Revocation, RevocationList
+from ca.tables import Authority, Intent, Revocation, RevocationList
 from ca.works import Works, status_urls
 from certs import crl
 from core.errors import Unavailable
@@ -34,6 +34,8 @@ _log = get_logger()
 #: A list that the gate held back is tried again after this long, since it will not get better by itself; after failed
 #: signatures the waits grow up to it.
 LONGEST_WAIT = dt.timedelta(seconds=45)
+#: A list that is due is published within this time.
+PROMPT = dt.timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,25 @@ def _must_wait(session: Session, authority: str, published: int, now: dt.datetim
     refused = failed[-1].state == ListState.REFUSED
     wait = LONGEST_WAIT if refused else min(dt.timedelta(seconds=2 ** min(len(failed), 10) - 2), LONGEST_WAIT)
     return now < failed[-1].this_update + wait
+
+
+def problems(session: Session, now: dt.datetime) -> list[str]:
+    """Lists that relying parties miss, or that tell too little, one sentence each; readiness tells them."""
+    found = []
+    for authority in session.scalars(select(Authority.id).where(Authority.cert.is_not(None)).order_by(Authority.id)):
+        last = latest(session, authority)
+        if last is None or last.next_update <= now:
+            found.append(f"the revocation list of {authority} is missing or over; run the worker")
+        elif now > last.this_update + (last.next_update - last.this_update) / 2 + PROMPT:
+            found.append(f"the revocation list of {authority} was not renewed at half of its life; read the worker's log")
+        elif _untold(session, last, now - PROMPT):
+            found.append(f"the revocation list of {authority} lacks a revocation for more than a minute; read the worker's log")
+    return found
+
+
+def _untold(session: Session, last: RevocationList, before: dt.datetime) -> bool:
+    late = (Revocation.authority == last.authority, Revocation.revision > last.revision, Revocation.at < before)
+    return session.scalar(select(Revocation.intent_id).where(*late).limit(1)) is not None
 
 
 def publish(works: Works, authority: str, *, permit: Permit) -> bool:

@@ -27,6 +27,8 @@ from ca.works import Works
 
 #: A foreign process is taken for dead when its lease row stood still this long on our own monotonic clock.
 PATIENCE = dt.timedelta(seconds=15)
+#: A lease row that stood still this long is taken away; a process that lives after all writes a new one.
+FORGOTTEN = dt.timedelta(hours=1)
 #: Longest wait between two attempts for one request.
 LONGEST_WAIT = dt.timedelta(minutes=5)
 
@@ -89,15 +91,15 @@ class Leases:
     #: (node, boot) -> (last beat seen, when it was first seen).
     seen: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
-    def is_dead(self, session: Session, node: str, boot: str) -> bool:
-        """Whether the row of that process has not moved for `PATIENCE` while we watched."""
+    def is_dead(self, session: Session, node: str, boot: str, patience: dt.timedelta = PATIENCE) -> bool:
+        """Whether the row of that process has not moved for `patience` while we watched."""
         row = session.get(Lease, (node, boot), populate_existing=True)
         beat, now = row.beat if row else -1, self.monotonic()
         known, since = self.seen.setdefault((node, boot), (beat, now))
         if known != beat:
             self.seen[node, boot] = (beat, now)
             return False
-        return now - since >= PATIENCE.total_seconds()
+        return now - since >= patience.total_seconds()
 
 
 def beat(works: Works) -> None:
@@ -109,6 +111,18 @@ def beat(works: Works) -> None:
             tx.db.add(Lease(node=node, boot=boot, beat=0))
         else:
             row.beat += 1
+
+
+def forget(works: Works, leases: Leases) -> None:
+    """Take away the lease rows of processes that are long gone: each start of a worker leaves one."""
+    with works.database.reading() as session:
+        rows = session.execute(select(Lease.node, Lease.boot)).all()
+        gone = [row for row in rows if tuple(row) != tuple(works.trail.writer) and leases.is_dead(session, *row, patience=FORGOTTEN)]
+    if gone:
+        with recording(works.trail) as tx:
+            for node, boot in gone:
+                tx.db.delete(tx.db.get_one(Lease, (node, boot)))
+                leases.seen.pop((node, boot), None)
 
 
 def sweep(works: Works, leases: Leases, running: Collection[int] = ()) -> list[int]:

@@ -69,7 +69,7 @@ def submit(tx: Transaction, *, permit: Permit, draft: Draft) -> Request:
     request = enter(tx, draft, requester=permit.actor.id, state=RequestState.SUBMITTED)
     if not PROFILES[draft.profile].approvals:
         _advance(request, RequestStep.APPROVE)
-    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {"profile": request.profile, "spki-sha256": request.spki_sha256}))
+    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, _asked(request)))
     return request
 
 
@@ -88,7 +88,7 @@ def renew(tx: Transaction, *, permit: Permit, draft: Draft, previous: str) -> Re
     request = enter(tx, draft, requester=permit.actor.id, state=RequestState.APPROVED)
     request.decided_at = tx.now
     request.approvals.append(Approval(approver=previous, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=tx.now))
-    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {"profile": request.profile, "renews": previous}))
+    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {**_asked(request), "renews": previous}))
     return request
 
 
@@ -114,6 +114,11 @@ def enter(tx: Transaction, draft: Draft, *, requester: str, state: RequestState)
     tx.db.add(request)
     tx.db.flush()
     return request
+
+
+def _asked(request: Request) -> dict[str, object]:
+    """What the event of a request says of it: enough to see later that the row is still what was asked for."""
+    return {"profile": request.profile, "spki-sha256": request.spki_sha256}
 
 
 def approve(tx: Transaction, request_id: int, *, permit: Permit, comment: str = "") -> Request:

@@ -98,6 +98,8 @@ class Responder:
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._signed: Counter[tuple[str, int]] = Counter()
+        #: How many answers were signed for whoever asked, and how many were kept from before.
+        self.answered = {"signed": 0, "kept": 0}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -230,6 +232,7 @@ class Responder:
             if kept is None or now >= kept.until:
                 return None
             self._kept.move_to_end((authority, request.serial))
+            self.answered["kept"] += 1
             return kept
 
     def _fresh(self, desk: _Desk, request: ocsp.Request, now: dt.datetime) -> Answer:
@@ -243,6 +246,7 @@ class Responder:
         kept = _Kept(der, now + (next_update - now) / 2)
         with self._lock:
             self._signed[desk.authority, int(now.timestamp()) // 60] += 1
+            self.answered["signed"] += 1
             current = self._seen.desks.get(desk.authority) is desk and revision >= self._seen.revision
             if current and request.nonce is None and not isinstance(status, ocsp.Unknown):
                 answers = self._kept.setdefault((desk.authority, request.serial), {})

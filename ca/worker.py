@@ -53,7 +53,7 @@ class Worker:
 
     def step(self) -> None:
         """Do everything that is due. An error of one part is logged and does not keep the others from their work."""
-        for part in (self.beat, self.sweep, self.renew_responders, self.issue, self.publish):
+        for part in (self.beat, self.sweep, self.resume, self.renew_responders, self.issue, self.publish):
             try:
                 part()
             except Error as error:
@@ -66,12 +66,24 @@ class Worker:
         now = self.works.monotonic()
         if self._beaten is None or now - self._beaten >= _BEAT.total_seconds():
             intents.beat(self.works)
+            intents.forget(self.works, self._leases)
             self._beaten = now
 
     def sweep(self) -> list[int]:
         """Sweep orphaned intents and lists; gives the ids of the intents. Nothing of this process runs meanwhile."""
         crls.sweep(self.works, self._leases)
         return intents.sweep(self.works, self._leases)
+
+    def resume(self) -> list[str]:
+        """Let stopped authorities go on that a security administrator cleared; gives their ids."""
+        with self.works.database.reading() as session:
+            cleared = authorities.cleared(session)
+        resumed = []
+        for authority, said in cleared.items():
+            if (permit := self._permit(Action.AUTHORITY_RESUME, f"ca:{authority}")) is not None:
+                authorities.resume(self.works.trail, authority, said, permit=permit)
+                resumed.append(authority)
+        return resumed
 
     def issue(self) -> list[Certificate]:
         """Issue what is approved, one batch; requests whose facts changed go back."""

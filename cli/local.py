@@ -29,6 +29,7 @@ def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
     ca.add_command(ceremony)
     ca.add_command(first_codes)
     audit.add_command(verify)
+    audit.add_command(reconcile)
 
 
 def _settings() -> Settings:
@@ -105,12 +106,18 @@ def worker(*, as_json: bool) -> None:
 
 
 @click.command(cls=Command, example="yumen status --json")
+@click.option(
+    "--textfile", type=click.Path(path_type=Path, dir_okay=False), help="Also write the home's measures here, for an exporter of files."
+)
 @json_option
-def status(*, as_json: bool) -> None:
+def status(*, textfile: Path | None, as_json: bool) -> None:
     """Tell how the home fares: service, worker, trail, authorities, revocation lists, what ends soon. Exit 1 when something is wrong."""
-    from ops.status import look
+    from ops.status import export, look
 
-    found = look(_settings())
+    settings = _settings()
+    if textfile:
+        export(settings, textfile)
+    found = look(settings)
     whole = found.facts | {"problems": found.problems, "warnings": found.warnings}
     output.show(whole, as_json=as_json, text=lambda: _tell(found))
     if found.problems:
@@ -147,6 +154,23 @@ def ceremony(file: Path, codes: Path | None, *, as_json: bool) -> None:
     transcript = hold_ceremony(_settings(), file.read_text("utf-8"), say=say, hand_over=_shower(codes, as_json=as_json))
     if as_json:
         output.show({"transcript": transcript}, as_json=True)
+
+
+@click.command(cls=Command, example="yumen audit reconcile")
+@json_option
+def reconcile(*, as_json: bool) -> None:
+    """Compare all facts with all their events now, in both directions, and the numbers of all processes. Exit 1 when something contradicts.
+
+    The leading worker does the same bit by bit. The result is recorded; what contradicts is an alarm in the trail, once.
+    """
+    from ops.running import compare_everything
+
+    with output.progress("comparing facts and events"):
+        found = compare_everything(_settings())
+    told = {"at": found.at.isoformat(timespec="seconds"), "contradictions": found.open, "first": list(found.first)}
+    output.show(told, as_json=as_json)
+    if found.open:
+        raise SystemExit(output.FAILED)
 
 
 @click.command("first-codes", cls=Command, example="yumen ca first-codes --codes codes.txt")

@@ -13,7 +13,7 @@ from cli.output import Group
 def main() -> None:
     """Yumen: certificates, authorization and a provable audit trail.
 
-    Commands on the machine of the service: init, serve, worker, status, ca ceremony, audit verify.
+    Commands on the machine of the service: init, serve, worker, status, ca ceremony, audit verify, audit reconcile.
     Commands of a person, after `yumen login`: request, cert, ca, authz, audit, enroll.
     Every command has --help with an example, and --json. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
     """
@@ -26,7 +26,7 @@ def ca() -> None:
 
 @main.group()
 def audit() -> None:
-    """The audit trail: head, search, prove, export, verify."""
+    """The audit trail: head, search, prove, export, verify, reconcile."""
 
 
 local.register(main, ca, audit)

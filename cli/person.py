@@ -28,7 +28,7 @@ def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
     """Hang these commands under the command's groups."""
     for command in (login, logout, request, cert, authz, enroll):
         main.add_command(command)
-    for command in (ca_list, ca_show):
+    for command in (ca_list, ca_show, ca_resume):
         ca.add_command(command)
     for command in (head, search, prove, export):
         audit.add_command(command)
@@ -198,6 +198,14 @@ def ca_list(api: Api, *, as_json: bool) -> None:
 def ca_show(api: Api, authority: str, *, as_json: bool) -> None:
     """Show one authority: certificate, profiles, last revocation list."""
     output.show(api.get(f"/api/v1/cas/{quote(authority, safe='')}"), as_json=as_json)
+
+
+@click.command("resume", cls=Command, example="yumen ca resume staff")
+@click.argument("authority")
+@as_person
+def ca_resume(api: Api, authority: str, *, as_json: bool) -> None:
+    """Clear an authority that was stopped after a wrong signature to sign again; for security administrators."""
+    output.show(api.post(f"/api/v1/cas/{quote(authority, safe='')}/resume", {}), as_json=as_json)
 
 
 @click.group(cls=output.Group)

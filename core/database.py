@@ -105,6 +105,14 @@ class Database:
             yield session
 
     @contextmanager
+    def moment(self) -> Iterator[Session]:
+        """As `reading`, and all look-ups see the same moment."""
+        with self.reading() as session:
+            if self.lock is None:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
     def looking(self) -> Iterator[Any]:
         """A bare cursor for one `statement` on a hot path, where a session would cost more than the rest of the answer.
 

@@ -171,6 +171,8 @@ class Audit:
     checkpoint_period: dt.timedelta = dt.timedelta(seconds=1)
     #: An idle process records that it lives this often, which bounds unseen silence.
     heartbeat: dt.timedelta = dt.timedelta(minutes=1)
+    #: The leading worker compares facts and events this often.
+    reconcile_period: dt.timedelta = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,7 @@ def _grants(connection: Connection) -> Iterator[str]:
     yield "GRANT UPDATE (serial) ON yumen.ca_certificate TO yumen_web"
     yield "GRANT USAGE ON SCHEMA audit TO audit_reader"
     yield f"GRANT SELECT ON {', '.join(f'audit.{table}' for table in _TRAIL)} TO {services}, audit_reader"
+    yield f"GRANT SELECT (t) ON audit.trail_pending TO {services}"  # to tell that something waits, not what
     functions = text("SELECT oid::regprocedure::text, proname FROM pg_proc WHERE pronamespace = 'audit'::regnamespace")
     for function, name in connection.execute(functions).all():
         if name in _FUNCTIONS:

@@ -39,6 +39,7 @@ from core.seal import Vault
 from core.settings import Settings
 from ops import homes, postgres, rights
 from ops.claims import writer_name
+from ops.readiness import LOOK, Lead
 from ops.ticker import Ticker
 
 #: Anonymous refusals are written down this often, once their minute is over.
@@ -74,6 +75,8 @@ class Node:
     world: World
     responder: Responder
     noise: Noise
+    #: Whether somebody does the jobs.
+    lead: Lead
     #: Signs checkpoints; `None` in a process that only serves.
     publisher: Publisher | None
     #: What the authority's jobs work with; `None` in a process that only serves.
@@ -142,6 +145,10 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     counting = Ticker("noise", _NOISE_SECONDS, noise.flush)
     counting.start()
     stack.callback(counting.stop)
+    lead = Lead(settings, trail)
+    looking = Ticker("lead", LOOK, lead.look)
+    looking.start()
+    stack.callback(looking.stop)
     keys = homes.worker_vault(settings) if with_keys else None
     return Node(
         settings=settings,
@@ -153,6 +160,7 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         world=world,
         responder=responder,
         noise=noise,
+        lead=lead,
         publisher=_publisher(trail, keys, settings) if keys else None,
         works=_works(trail, world, keys, settings) if keys else None,
         _open=stack.pop_all(),

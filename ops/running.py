@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from core.settings import Settings
 from ops import homes
 from ops.node import Node, open_node
+from ops.pairs.people import Directory
+from ops.reconcile import Reconciler, Result
 from ops.worker import Worker
 
 
@@ -44,6 +46,19 @@ def addresses(settings: Settings) -> dict[str, str]:
     """Where people and programs find the service, and where a demonstration tells its accounts."""
     told = {"portal": settings.web.https_url, "status": settings.web.http_url}
     return {**told, "accounts": str(homes.accounts_file(settings.home))} if settings.demo else told
+
+
+def compare_everything(settings: Settings) -> Result:
+    """Compare all facts with all their events, beside whatever runs.
+
+    Raises:
+        Unavailable: the home cannot be opened.
+    """
+    node = open_node(settings, role="operator", with_keys=False)
+    try:
+        return Reconciler(node.trail, Directory(node.trail, node.world)).turn(whole=True)
+    finally:
+        node.close()
 
 
 @contextmanager

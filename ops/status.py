@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 import migrations
 from audit.tiles import PublishedLog
-from audit.trail import LOGS
+from audit.trail import LOGS, waiting_seconds
 from audit.verifier.errors import Unreadable
 from audit.verifier.note import Checkpoint, Note
 from ca import authorities, certificates, crls
@@ -22,11 +22,13 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import homes, postgres
+from ops import homes, measures, postgres, reconcile
 from ops.leadership import is_led
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
 UNSIGNED = dt.timedelta(seconds=15)
+#: A committed event is in the tree before it is answered; longer than this, in seconds, something keeps it from its place.
+WAITS = 5.0
 #: A certificate of the service's own that ends within this time should have been renewed.
 SOON = dt.timedelta(days=14)
 
@@ -51,9 +53,26 @@ def look(settings: Settings) -> Look:
         problems = _schema(database)
         with database.reading() as session:
             facts = _facts(settings, session, now, problems)
+        if (waits := waiting_seconds(database, now)) > WAITS:
+            problems.append(f"an event waits for its place in the trail for {waits:.0f} s; run the worker, and read its log")
     finally:
         database.engine.dispose()
     return Look(facts, problems, _warnings(settings))
+
+
+def export(settings: Settings, path: Path) -> None:
+    """Write what is measured of the home to `path`, for an exporter that reads files.
+
+    Raises:
+        Unavailable: there is no database, or the file cannot be written.
+    """
+    database = _database(settings)
+    try:
+        measures.write(settings, database, system, path)
+    except OSError as error:
+        raise Unavailable("`{path}` cannot be written: {reason}", path=path, reason=error.strerror) from error
+    finally:
+        database.engine.dispose()
 
 
 def _database(settings: Settings) -> Database:
@@ -81,6 +100,8 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         where = settings.web.https if settings.web.socket == Path() else settings.web.socket
         problems.append(f"nothing listens on {where}; run `yumen serve`")
     problems += authorities.problems(session)
+    problems += crls.problems(session, now)
+    problems += reconcile.problems(session)
     return {
         "home": str(settings.home),
         "mode": settings.mode,
@@ -88,7 +109,8 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "listening": answering,
         "worker": working,
         "logs": [_log(settings, session, log, now, problems) for log in LOGS],
-        "authorities": [_authority(session, row.id, row.cert or b"", now, problems) for row in certificates.authorities(session)],
+        "reconciled": _reconciled(session),
+        "authorities": [_authority(session, row.id, row.cert or b"") for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
 
@@ -116,11 +138,18 @@ def _log(settings: Settings, session: Session, log: str, now: dt.datetime, probl
     return {"log": published.name, "size": size, "signed": signed.size}
 
 
-def _authority(session: Session, authority: str, der: bytes, now: dt.datetime, problems: list[str]) -> dict[str, Any]:
+def _reconciled(session: Session) -> dict[str, Any] | None:
+    """When facts and events were last compared, the new ones and all of them, and how many contradict each other."""
+    result = reconcile.last(session)
+    if result is None:
+        return None
+    whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
+    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open}
+
+
+def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:
     newest = crls.latest(session, authority)
     ends = newest.next_update if newest else None
-    if ends is None or ends <= now:
-        problems.append(f"the revocation list of {authority} is missing or over; run the worker")
     certificate = x509.load_der_x509_certificate(der)
     return {
         "id": authority,

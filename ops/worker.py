@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -17,7 +18,10 @@ from ca.keys import Missigned
 from ca.worker import Worker as Authority
 from ops.leadership import leadership
 from ops.node import Node
+from ops.pairs.people import Directory
+from ops.reconcile import Reconciler, Stopped
 from ops.renewal import renew_listener
+from ops.ticker import Ticker
 
 log = structlog.get_logger()
 
@@ -27,6 +31,8 @@ _STANDBY_SECONDS = 0.5
 _FOLLOW_SECONDS = 1.0
 #: After a failure a job is tried again no sooner than this, in seconds: the log must stay readable.
 _AFTER_FAILURE_SECONDS = 2.0
+#: How often it is looked whether a committed event still waits for its place, in seconds.
+_WAITING_SECONDS = 2.0
 #: How often the service's own certificates are looked at, in seconds.
 _RENEWAL_SECONDS = 60.0
 
@@ -52,9 +58,12 @@ class Worker:
         self._jobs = [
             _Job("authority", node.settings.ca.period.total_seconds(), authority.step),
             _Job("checkpoint", node.settings.audit.checkpoint_period.total_seconds(), node.publisher.publish),
+            _Job("waiting events", _WAITING_SECONDS, node.trail.settle_late),
             _Job("renewal", _RENEWAL_SECONDS, lambda: renew_listener(node)),
         ]
         self._following = _Job("notes", _FOLLOW_SECONDS, node.publisher.follow)
+        self._reconciler = Reconciler(node.trail, Directory(node.trail, node.world))
+        self._reconciling = Ticker("reconcile", node.settings.audit.reconcile_period.total_seconds(), self._reconcile)
 
     @property
     def leading(self) -> bool:
@@ -65,10 +74,13 @@ class Worker:
         """Begin to work, or to stand by while another process works."""
         self._claim.take()
         self._thread.start()
+        self._reconciling.start()
 
     def stop(self) -> None:
         """Finish the job at hand, then let another process lead."""
         self._stop.set()
+        self._reconciler.stop()
+        self._reconciling.stop()
         self._thread.join()
         self._claim.release()
 
@@ -83,6 +95,12 @@ class Worker:
                 if job.due <= time.monotonic() and not self._stop.is_set() and self._claim.take():
                     _attempt(job)
             self._stop.wait(max(0.01, min(job.due for job in self._jobs) - time.monotonic()))
+
+    def _reconcile(self) -> None:
+        """In a thread of its own: lists and heads must not wait for it."""
+        if self.leading:
+            with suppress(Stopped):
+                self._reconciler.turn()
 
 
 def _attempt(job: _Job) -> None:

@@ -170,7 +170,7 @@ def environ_of(scope: Mapping[str, Any], max_body_bytes: int) -> dict[str, Any]:
 def _require_one_meaning(environ: Mapping[str, Any]) -> None:
     """Refuse what two servers in a row could understand in two ways: RFC 9112 sections 3.2 and 6.3, RFC 3986 section 6.2.2.3."""
     path = environ["PATH_INFO"]
-    if not path.startswith("/") or "\0" in path or {".", ".."} & set(path.replace("\\", "/").split("/")):
+    if not path.startswith("/") or {".", ".."} & set(path.replace("\\", "/").split("/")):
         raise Malformed("the address has dot segments or is none; write it as it is meant", reason="path")
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise Malformed("send the body with a Content-Length", reason="transfer-encoding")

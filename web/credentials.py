@@ -78,6 +78,16 @@ def presented(environ: Mapping[str, Any]) -> Presented:
     )
 
 
+def refuse_nul(environ: Mapping[str, Any]) -> None:
+    """Refuse an address with U+0000: PostgreSQL stores no such text and finds none.
+
+    Raises:
+        Malformed: path or query has one.
+    """
+    if "\0" in environ["PATH_INFO"] or "%00" in environ.get("QUERY_STRING", ""):
+        raise Malformed("the request holds the character U+0000, which no text here may have", reason="nul")
+
+
 def refuse_forged(environ: Mapping[str, Any], taken: Collection[str] = ()) -> None:
     """Refuse header fields that claim what only our own TLS may say, but for those that the route has taken upon itself to judge.
 

@@ -140,7 +140,7 @@ def admit() -> None:
     """Find out who is calling and refuse whom the route is not open to. Runs before every view.
 
     Raises:
-        Malformed, Unauthenticated, Denied: as `callers` and `Visit.must_be` say.
+        Malformed, Unauthenticated, Denied: as `callers` and `Visit.must_be` say, or a form with U+0000.
     """
     seen = visit()
     if request.url_rule is None or request.endpoint is None:
@@ -153,6 +153,8 @@ def admit() -> None:
             seen.caller = callers.of_program(seen)
     else:
         seen.caller = callers.of_page(seen, quietly=ANYONE in wanted)
+        if any("\0" in text for pair in request.form.items(multi=True) for text in pair):
+            raise Malformed("the request holds the character U+0000, which no text here may have", reason="nul")
     seen.must_be(wanted)
 
 

@@ -14,7 +14,7 @@ from core import logs
 from core.errors import Error, Malformed, NotFound, TooLarge
 from web import callers
 from web.answers import Answer
-from web.credentials import for_programs, refuse_forged
+from web.credentials import for_programs, refuse_forged, refuse_nul
 from web.declare import Described, Opening
 from web.metrics import Metrics
 from web.visit import Visit
@@ -89,6 +89,7 @@ class Front:
             if refusal := environ.get("yumen.refusal"):
                 raise refusal
             refuse_forged(environ, found[0].takes if found else ())
+            refuse_nul(environ)
             if environ.get("yumen.oversize"):
                 raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
             if found:

@@ -47,19 +47,22 @@ def parse(data: bytes) -> Any:
     """The one JSON value in `data` (RFC 8259, and RFC 7493 section 2 about members given twice).
 
     Raises:
-        Malformed: not UTF-8, not JSON, a member given twice, a number out of range, nested too deep.
+        Malformed: not UTF-8, not JSON, a member given twice, a number out of range, nested too deep, or with U+0000.
     """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in data:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            told = json.dumps(value, ensure_ascii=False)
+            told.encode("utf-8")
+            if r"\u0000" in told and _has_nul(value):
+                raise Malformed("the request holds the character U+0000, which no text here may have")
     except UnicodeError as error:
         raise Malformed("the body is not valid UTF-8") from error
     except RecursionError as error:
         raise Malformed("the body is nested too deep") from error
     except ValueError as error:
         raise Malformed("the body is not valid JSON; check commas, quotes and braces") from error
-    if _too_deep(value, MAX_DEPTH):
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _too_deep(value, MAX_DEPTH):
         raise Malformed("the body is nested too deep")
     return value
 
@@ -129,6 +132,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise Malformed("a number is out of range")
     return value
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(member) for member in (*value, *value.values()))
+    return any(map(_has_nul, value)) if isinstance(value, list) else isinstance(value, str) and "\0" in value
 
 
 def _too_deep(value: Any, left: int) -> bool:

@@ -124,6 +124,12 @@ def stranger(folder: Path, sql: str, *, unguarded: bool = False) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def die(home: Home) -> None:
+    """End without a word, as a killed process does; the database is let go of."""
+    home.trail._flusher.close()
+    home.database.engine.dispose()
+
+
 def close_home(home: Home) -> None:
     """Stop writing and close the file."""
     home.trail.close()

@@ -23,7 +23,7 @@ from audit.verifier.merkle import Frontier, leaf_hash
 from core.database import open_sqlite
 from core.errors import Unavailable
 from core.settings import Audit
-from tests.audit.homes import PRIVACY, Home, Ticking, close_home, decision, issued, open_home
+from tests.audit.homes import PRIVACY, Home, Ticking, close_home, decision, die, issued, open_home
 
 #: A way to break storage that only this database has; the same claim has its own test in `test_postgres`.
 only_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
@@ -198,7 +198,7 @@ def test_a_start_names_the_boot_before_it_and_what_died_with_it(place: Path) -> 
     first.trail.append([decision(1)])
     first.trail.prepare([decision(2)])  # numbered, but the process dies before it is placed
     first.trail.append([decision(3)])
-    close_home(first)
+    die(first)
     second = open_home(place, boot="two")
     [told] = [body for body in bodies(second, "AZ9002") if body["w"]["b"] == "two"]
     assert told["d"] == {"previous": [{"boot": "one", "last": 7, "lost": [[6, 6]]}]}
@@ -210,11 +210,27 @@ def test_a_start_names_the_boot_before_it_and_what_died_with_it(place: Path) -> 
     close_home(third)
 
 
+def test_a_process_that_ends_in_order_says_so_and_owes_nothing(place: Path) -> None:
+    first = open_home(place, boot="one")
+    first.trail.prepare([decision(1)])  # some thread has numbered it, and will never place it
+    with pytest.raises(RuntimeError), recording(first.trail) as tx:
+        tx.record(decision(2))
+        raise RuntimeError
+    close_home(first)
+    second = open_home(place, boot="two")
+    [told] = bodies(second, "AZ9006")
+    assert (told["w"]["b"], told["d"]) == ("one", {"open": [[5, 5]]})
+    [void] = bodies(second, "AZ9004")
+    assert void["d"] == {"numbers": [[6, 6]]}
+    assert all(boot != "one" for _, boot in second.check(second.save_heads()).open_numbers)
+    close_home(second)
+
+
 def test_a_number_that_is_neither_there_nor_void_nor_declared_lost_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_home(place, boot="one")
     first.trail.prepare([decision(2)])
     first.trail.append([decision(3)])
-    close_home(first)
+    die(first)
     monkeypatch.setattr("audit.writers.ranges", lambda _: [])
     second = open_home(place, boot="two")
     with pytest.raises(Tampered, match="events 5 to 5 of process web/one never reached"):

@@ -23,7 +23,7 @@ from ca.tables import Authority, Certificate, Intent, Lease, Request, Revocation
 from ca.worker import Worker
 from certs import lint
 from certs.profiles import PROFILES
-from core.errors import Conflict, Unavailable
+from core.errors import Conflict, Denied, NotFound, Unavailable
 from tests.ca.town import Town
 
 
@@ -294,6 +294,95 @@ def test_an_orphan_of_another_process_is_swept_only_after_its_lease_stood_still(
     assert worker.sweep() == []
     town.clock.advance(seconds=2)
     assert worker.sweep() == [number]
+
+
+def test_lease_rows_of_processes_that_are_long_gone_are_taken_away(town: Town):
+    worker = town.worker()
+    worker.beat()
+    with recording(town.trail) as tx:
+        tx.db.add_all([Lease(node="gone", boot="dead", beat=7), Lease(node="far", boot="beef", beat=1)])
+    for _ in range(4):
+        town.clock.advance(seconds=1201)
+        with recording(town.trail) as tx:
+            tx.db.get_one(Lease, ("far", "beef")).beat += 1
+        worker.beat()
+    mine = tuple(town.trail.writer)
+    assert {(row.node, row.boot) for row in town.rows(Lease)} == {mine, ("far", "beef")}
+
+
+def test_an_orphan_whose_lease_row_was_taken_away_is_swept_all_the_same(town: Town):
+    number = orphan(town, "gone", "dead")
+    worker = town.worker()
+    assert worker.sweep() == []
+    town.clock.advance(seconds=16)
+    assert worker.sweep() == [number]
+
+
+def stopped(town: Town) -> int:
+    """A request whose signature was faulty; the authority was stopped for it, though its key is good again."""
+    waiting = approved(town)
+    signer = town.signers.get("ca/staff")
+    signer.twist = lambda signature: signature[:-1] + bytes([signature[-1] ^ 1])
+    worker = town.worker()
+    worker.step()
+    signer.twist = lambda signature: signature
+    worker.step()
+    assert town.row(Authority, "staff").stopped
+    return waiting
+
+
+def clear(town: Town, uid: str = "zhengshi", authority: str = "staff") -> None:
+    permit = town.permit(uid, Action.AUTHORITY_RESUME, (f"ca:{authority}",))
+    with recording(town.trail) as tx:
+        authorities.clear(tx, authority, permit=permit)
+
+
+def test_a_stopped_authority_goes_on_when_a_security_administrator_clears_it(town: Town):
+    waiting = stopped(town)
+    town.clock.advance(seconds=600)
+    clear(town)
+    assert town.row(Authority, "staff").stopped, "the process that serves writes nothing about authorities"
+    town.worker().step()
+    assert town.row(Authority, "staff").stopped == ""
+    assert town.request(waiting).state == RequestState.ISSUED
+    (said,), (done,) = town.events("code:CA2004"), town.events("code:CA2005")
+    assert town.person("zhengshi").id in str(said)
+    assert done["obj"] == "ca:staff"
+    assert "'log': 'ca/1'" in str(done)
+
+
+@pytest.mark.parametrize("uid", ["zhaoliu", "wujiu", "qianyi", "zhangsan"])
+def test_nobody_else_clears_an_authority(town: Town, uid: str):
+    with pytest.raises(Denied):
+        town.permit(uid, Action.AUTHORITY_RESUME, ("ca:staff",))
+
+
+@pytest.mark.parametrize("service", ["operator", "renewal", "ceremony"])
+def test_no_service_but_issuance_resumes(town: Town, service: str):
+    with pytest.raises(Denied):
+        town.service(service, Action.AUTHORITY_RESUME, "ca:staff")
+
+
+def test_a_word_from_before_the_stop_counts_no_more(town: Town):
+    stopped(town)
+    town.clock.advance(seconds=600)
+    clear(town)
+    signer = town.signers.get("ca/staff")
+    signer.twist = lambda signature: signature[:-1] + bytes([signature[-1] ^ 1])
+    worker = town.worker()
+    worker.step()  # goes on, and signs wrongly again
+    assert len(town.events("code:CA1011")) == 2
+    signer.twist = lambda signature: signature
+    worker.step()
+    assert town.row(Authority, "staff").stopped
+    assert len(town.events("code:CA2005")) == 1
+
+
+def test_an_authority_that_works_is_not_cleared(town: Town):
+    with pytest.raises(Conflict, match="was not stopped"):
+        clear(town)
+    with pytest.raises(NotFound):
+        clear(town, authority="nobody")
 
 
 def test_a_late_certificate_is_discarded(town: Town):

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import DateTime
 
 from core.database import Model, UtcDateTime
+from ops.pairs import PAIRS, UNPAIRED
 from tests.shape.rules import ROOT
 
 ROOMS = [path.parent.name for path in sorted(ROOT.glob("*/tables.py"))]
@@ -43,3 +44,11 @@ def test_no_column_keeps_a_time_of_unknown_zone(mapper) -> None:
     assert [column.name for column in mapper.local_table.columns if isinstance(column.type, DateTime)] == []
     kinds = [type(column.type) for column in mapper.local_table.columns if "DATETIME" in str(column.type).upper()]
     assert set(kinds) <= {UtcDateTime}
+
+
+def test_every_table_of_facts_is_compared_with_its_events() -> None:
+    facts = {mapper.class_.__tablename__ for mapper in MAPPERS if not mapper.class_.__volatile__}
+    facts = {name for name in facts if not name.startswith("trail_")}
+    paired = {pair.table for pair in PAIRS}
+    assert paired | set(UNPAIRED) == facts
+    assert not paired & set(UNPAIRED)

@@ -132,6 +132,42 @@ def test_a_query_of_a_thousand_terms_is_refused(service: Service) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
 
+NUL = "U+0000"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/certificates/%00"),
+        ("GET", "/api/v1/certificates?q=%00"),
+        ("GET", "/api/v1/certificates?%00=x"),
+        ("GET", "/desk/%00"),
+        ("GET", "/crl/staff%00/0.crl"),
+        ("GET", "/%00"),
+    ],
+)
+def test_the_character_that_no_text_may_have_is_refused_in_every_address(service: Service, method: str, path: str) -> None:
+    """PostgreSQL takes it in no text: a query with it would be an error of ours."""
+    answer = service.person(AUDITOR).request(method, path)
+    assert answer.status_code == 400
+    assert NUL in answer.text
+
+
+def test_the_character_that_no_text_may_have_is_refused_in_bodies_and_forms(service: Service) -> None:
+    body = {"content": b'{"comment": "a\\u0000b"}', "headers": {"Content-Type": "application/json"}}
+    answer = service.person(REGISTRAR).post("/api/v1/requests/1/approve", **body)
+    assert answer.status_code == 400
+    assert NUL in answer.json()["detail"]
+    assert [event["body"]["code"] for event in service.events(f"req:{answer.headers['x-request-id']}")] == ["AZ1005"]
+    question = b'{"subject":{"type":"user","id":"\\u0000"},"action":{"name":"read"},"resource":{"type":"document","id":"1"}}'
+    asked = service.application().post("/access/v1/evaluation", content=question, headers={"Content-Type": "application/json"})
+    assert asked.status_code == 400
+    for form in ({"uid": "zhang\0san"}, {"u\0id": "zhangsan"}):
+        page = service.client().post("/login", data=form)
+        assert page.status_code == 400
+        assert NUL in page.text
+
+
 def test_a_client_certificate_of_a_version_that_does_not_exist_is_a_strangers(service: Service, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "version 8")])

@@ -34,11 +34,16 @@ class Body:
     colour: Colour = Colour.RED
 
 
+_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 60), 1 << 60) | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-(1 << 60), 1 << 60) | _TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
     max_leaves=20,
 )
+
+
+def test_the_words_for_a_character_are_not_the_character() -> None:
+    assert strict.parse(rb'{"a":"\\u0000"}') == {"a": r"\u0000"}
 
 
 @given(JSON)
@@ -58,6 +63,8 @@ def test_whatever_json_writes_is_read_back(value: Any) -> None:
         b'{"a":1e999}',
         b'{"a":"\xff"}',
         b'{"a":"\\ud800"}',
+        b'{"a":"b\\u0000c"}',
+        b'{"a":[{"\\u0000":1}]}',
         b'{"\\udfff":1}',
         b"\xef\xbb\xbf{}",
         b"{'a':1}",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from cryptography import x509
 from flask import Blueprint, Response
 
-from ca import certificates
+from audit.permit import Action
+from authz.decide import Target
+from ca import authorities, certificates
 from ca.tables import Authority
 from certs import bundles
 from core.errors import NotFound
 from web import door
+from web.api.persons import done
 from web.api.requests import moment
-from web.shapes import AuthorityAnswer, AuthorityList
+from web.shapes import AuthorityAnswer, AuthorityList, Done
 
 routes = Blueprint("api_authorities", __name__, url_prefix="/api/v1/cas")
 
@@ -33,6 +36,19 @@ def show(authority: str) -> Response:
         if found.id == authority:
             return door.answer(found)
     raise NotFound("there is no authority `{authority}`", authority=authority)
+
+
+@routes.post("/<authority>/resume")
+@door.open_to(door.PERSON)
+@door.described(summary="Clear a stopped authority to sign again", answer=Done, errors=("not-found", "conflict"))
+def resume(authority: str) -> Response:
+    """A security administrator's word; the worker lets it sign within a second."""
+    with door.node().database.reading() as session:
+        authorities.get(session, authority)
+    permit = door.permit(Action.AUTHORITY_RESUME, Target(f"ca:{authority}"))
+    with door.changing() as tx:
+        authorities.clear(tx, authority, permit=permit)
+    return done(tx)
 
 
 def _all() -> list[AuthorityAnswer]:

@@ -6,8 +6,7 @@ from flask import Blueprint, Response
 
 from audit.permit import Action
 from authz.decide import Target
-from ca import authorities
-from core.errors import Error
+from ops import readiness
 from web import door
 from web.metrics import Metrics
 
@@ -27,7 +26,8 @@ def live() -> Response:
 @door.described(summary="Whether requests can be served; 503 with the reasons when not", gives="application/json")
 def ready() -> Response:
     """What keeps the node from serving, if anything does."""
-    found = reasons()
+    node = door.node()
+    found = readiness.reasons(node, node.lead)
     return door.answer({"status": "not ready" if found else "ready", "reasons": found}, 503 if found else 200)
 
 
@@ -39,17 +39,3 @@ def metrics() -> Response:
     if not door.visit().loopback:
         door.permit(Action.SYSTEM_READ, Target("metrics"))
     return Response(Metrics.of(door.node()).text(), content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def reasons() -> list[str]:
-    """What keeps the node from serving, one sentence each; empty when it is ready."""
-    node = door.node()
-    found = ["the trail cannot be written: acts, logins and decisions are refused"] if node.trail.closed else []
-    found += node.world.problems()
-    found += node.responder.problems()
-    try:
-        with node.database.reading() as session:
-            found += authorities.problems(session)
-    except Error as error:
-        found.append(error.detail)
-    return found

@@ -12,6 +12,7 @@ from authz.decide import Target
 from authz.world import accept_directory
 from ca import certificates, crls
 from core.errors import Malformed
+from ops import reconcile
 from web import door
 from web.pages import forms, present
 
@@ -71,8 +72,9 @@ def system() -> str:
     node = door.node()
     with node.database.reading() as session:
         rows = [(row, crls.latest(session, row.id)) for row in certificates.authorities(session)]
+        compared = reconcile.last(session)
     authorities = [present.authority(row, last) for row, last in rows]
-    return render_template("offices/system.html", tiles=present.tiles(node), authorities=authorities)
+    return render_template("offices/system.html", tiles=present.tiles(node, compared), authorities=authorities)
 
 
 def _refused() -> str:

@@ -21,6 +21,7 @@ from authz.decide import Target
 from authz.snapshot import CONFIRMED, Freshness
 from ca.subjects import Facts, find_facts
 from certs.profiles import PROFILES
+from ops.reconcile import Result
 from web import door
 from web.pages import language, words
 
@@ -259,15 +260,22 @@ def authority(row: Any, last: Any) -> SimpleNamespace:
     )
 
 
-def tiles(node: Any) -> list[SimpleNamespace]:
+def tiles(node: Any, compared: Result | None) -> list[SimpleNamespace]:
     """The figures on top of the system page."""
     snapshot = node.world.current()
     fresh = words.Word(_("Fresh"), "good") if snapshot.freshness is Freshness.FRESH else words.Word(_("Too old"), "bad")
     closed = words.Word(_("Cannot be written"), "bad") if node.trail.closed else words.Word(_("Writable"), "good")
     counted = words.Word(_("In force"), "good")
+    agree = words.Word(_("Contradictions"), "bad") if compared and compared.open else words.Word(_("In agreement"), "good")
+    seconds = round((node.clock() - compared.at).total_seconds()) if compared else None
     return [
         SimpleNamespace(label=_("Directory read"), figure=_("%(seconds)s s ago", seconds=round(node.world.directory_age)), state=fresh),
         SimpleNamespace(label=_("Persons"), figure=format_number(len(snapshot.directory.people)), state=counted),
         SimpleNamespace(label=_("Applications"), figure=format_number(len(snapshot.applications)), state=counted),
         SimpleNamespace(label=_("Trail"), figure=_("2 logs"), state=closed),
+        SimpleNamespace(
+            label=_("Facts and records compared"),
+            figure="–" if seconds is None else _("%(seconds)s s ago", seconds=seconds),
+            state=words.Word(_("Not compared yet"), "wait") if compared is None else agree,
+        ),
     ]

@@ -1,0 +1,88 @@
+"""The trail as the service itself walks it: from entry to entry, by what entries are about, or the newest of a kind.
+
+Here entries come as their parsed bodies and in the order of the tree. Nothing is verified: that is the verifier's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from audit.event import BY_CODE, Kind
+from audit.tables import TrailBatch, TrailEvent
+
+_COLUMNS = (TrailEvent.log, TrailEvent.epoch, TrailEvent.idx, TrailEvent.t, TrailEvent.code, TrailEvent.object, TrailEvent.body)
+
+
+class Told(NamedTuple):
+    """One entry."""
+
+    log: str
+    epoch: int
+    idx: int
+    #: Microseconds of the writer's clock.
+    t: int
+    #: None when the code is newer than this program.
+    kind: Kind | None
+    object: str
+    body: Mapping[str, Any]
+
+    @property
+    def place(self) -> str:
+        """Such as `ca/1:17`."""
+        return f"{self.log}/{self.epoch}:{self.idx}"
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The facts of its kind."""
+        found: Mapping[str, Any] = self.body.get("d", {})
+        return found
+
+
+def heads(session: Session) -> dict[tuple[str, int], int]:
+    """The size of each log and epoch."""
+    rows = session.execute(select(TrailBatch.log, TrailBatch.epoch, func.max(TrailBatch.size)).group_by(TrailBatch.log, TrailBatch.epoch))
+    return {(log, epoch): size for log, epoch, size in rows}
+
+
+def walk(session: Session, place: tuple[str, int], first: int, end: int, kinds: Collection[Kind] = ()) -> Iterator[Told]:
+    """The entries from `first` to before `end` of one log and epoch; all, or those of `kinds`."""
+    log, epoch = place
+    wanted = select(*_COLUMNS).where(TrailEvent.log == log, TrailEvent.epoch == epoch, TrailEvent.idx >= first, TrailEvent.idx < end)
+    if kinds:
+        wanted = wanted.where(TrailEvent.code.in_([kind.code for kind in kinds]))
+    return map(_told, session.execute(wanted.order_by(TrailEvent.idx)))
+
+
+def about(session: Session, objects: Collection[str], kinds: Collection[Kind], span: tuple[int, int] | None = None) -> list[Told]:
+    """All entries of `kinds` about one of `objects`, in their order; `span` bounds their times (microseconds)."""
+    wanted = select(*_COLUMNS).where(TrailEvent.object.in_(objects), TrailEvent.code.in_([kind.code for kind in kinds]))
+    if span:
+        wanted = wanted.where(TrailEvent.t.between(*span))
+    return sorted(map(_told, session.execute(wanted)), key=lambda told: (told.log, told.epoch, told.idx))
+
+
+def newest(session: Session, kind: Kind, limit: int = 1) -> list[Told]:
+    """The newest entries of `kind`, the newest first."""
+    wanted = select(*_COLUMNS).where(TrailEvent.code == kind.code).order_by(TrailEvent.t.desc(), TrailEvent.idx.desc()).limit(limit)
+    return [_told(row) for row in session.execute(wanted)]
+
+
+def settled(session: Session, writers: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Up to which number each of `writers` (node, boot) says that everything is in the tree or void."""
+    wanted = select(func.max(TrailBatch.settled))
+    found = {writer: session.scalar(wanted.where(TrailBatch.node == writer[0], TrailBatch.boot == writer[1])) for writer in writers}
+    return {writer: number for writer, number in found.items() if number is not None}
+
+
+def _told(row: Any) -> Told:
+    log, epoch, idx, t, code, about_what, raw = row
+    try:
+        body = orjson.loads(raw)
+    except (orjson.JSONDecodeError, TypeError):
+        body = {}
+    return Told(log, epoch, idx, t, BY_CODE.get(code), about_what, body if isinstance(body, dict) else {})
