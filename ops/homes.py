@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from core.seal import Vault
-from core.settings import Keys, Settings
+from core.settings import Settings
 
 #: The folders of a home that processes of two users share: one user owns and writes them, his group reads them. `keys/worker`
 #: is his alone; in `writers` each process keeps the name that it writes under, and takes away nobody else's.
@@ -88,13 +88,15 @@ def secret_file(home: Path) -> Path:
 
 def web_vault(settings: Settings) -> Vault:
     """The keys of web processes."""
-    return Vault(settings.home / "keys" / "web", _secret(settings, settings.keys.web_secret))
+    return Vault(settings.home / "keys" / "web", secrets(settings)["web_secret"])
 
 
 def worker_vault(settings: Settings) -> Vault:
     """The keys of the worker: authorities and logs. No web process can read its secret in production."""
-    return Vault(settings.home / "keys" / "worker", _secret(settings, settings.keys.worker_secret))
+    return Vault(settings.home / "keys" / "worker", secrets(settings)["worker_secret"])
 
 
-def _secret(settings: Settings, named: Path) -> Path:
-    return secret_file(settings.home) if named == Keys().web_secret else named
+def secrets(settings: Settings) -> dict[str, Path]:
+    """The files of the unsealing secrets, by setting."""
+    named = {"web_secret": settings.keys.web_secret, "worker_secret": settings.keys.worker_secret}
+    return {name: secret_file(settings.home) if path == Path() else path for name, path in named.items()}

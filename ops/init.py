@@ -55,6 +55,7 @@ def make_home(settings: Settings, *, tell: Say, admin_url: str = "") -> None:
         tell("roles, schema and rights")
         postgres.prepare(admin_url)
         return
+    rights.must_own(settings)
     homes.make(settings.home, shared=not settings.embedded)
     rights.must_fit(settings, with_keys=True)
     tell("schema")

@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from core.errors import Unavailable
 from core.settings import Settings
-from ops.homes import SHARED
+from ops.homes import SHARED, secrets
 
 log = get_logger()
 
@@ -28,6 +28,8 @@ def must_fit(settings: Settings, *, with_keys: bool) -> None:
     """
     if settings.embedded:
         return
+    if with_keys:
+        must_own(settings)
     found = [*_folders(settings), *_secrets(settings)]
     owner = _stat(settings.home / "keys" / "worker")
     if with_keys:
@@ -40,6 +42,21 @@ def must_fit(settings: Settings, *, with_keys: bool) -> None:
             found += _too_much(settings)
     if found:
         raise Unavailable("the rights of the home do not fit: {problems}; see docs/operating.md", problems="; ".join(found))
+
+
+def must_own(settings: Settings) -> None:
+    """Check that what this process writes into a shared home belongs to the user who works, be it root that runs it.
+
+    Raises:
+        Unavailable: the home belongs to somebody else.
+    """
+    home = _stat(settings.home)
+    if not settings.embedded and home and home.st_uid != os.geteuid():
+        raise Unavailable(
+            "the home `{home}` belongs to user {owner}; run this as that user, because the worker could not read what you write",
+            home=settings.home,
+            owner=home.st_uid,
+        )
 
 
 def _folders(settings: Settings) -> Iterator[str]:
@@ -55,7 +72,7 @@ def _folders(settings: Settings) -> Iterator[str]:
 def _secrets(settings: Settings) -> Iterator[str]:
     home = _stat(settings.home)
     for name, shared in (("web_secret", True), ("worker_secret", False)):
-        path: Path = getattr(settings.keys, name)
+        path = secrets(settings)[name]
         if (found := _stat(path)) is None:
             continue
         if found.st_mode & 0o027:
@@ -64,7 +81,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
             yield f"the group of the home may read `{path}`: `chmod 400 {path}`"
 
 
-def _missing(settings: Settings, folders: tuple[str, ...], secrets: tuple[str, ...], *, writes: tuple[str, ...]) -> Iterator[str]:
+def _missing(settings: Settings, folders: tuple[str, ...], needed: tuple[str, ...], *, writes: tuple[str, ...]) -> Iterator[str]:
     """What this process needs and may not do."""
     for name in dict.fromkeys((*folders, *writes)):
         folder = settings.home / name
@@ -72,15 +89,15 @@ def _missing(settings: Settings, folders: tuple[str, ...], secrets: tuple[str, .
             yield f"`{folder}` is missing or cannot be reached: run `yumen init` as the user of the worker"
         elif not _may(folder, os.R_OK | os.X_OK | (os.W_OK if name in writes else 0)):
             yield f"user {os.geteuid()} may not use `{folder}`: run this as the user that it belongs to, or put the user into its group"
-    for name in secrets:
-        path: Path = getattr(settings.keys, name)
+    for name in needed:
+        path = secrets(settings)[name]
         if not _may(path, os.R_OK):
             yield f"user {os.geteuid()} may not read `{path}` (keys.{name})"
 
 
 def _too_much(settings: Settings) -> Iterator[str]:
     """What a process that serves must not be able to do."""
-    for path in (settings.home / "keys" / "worker", settings.keys.worker_secret):
+    for path in (settings.home / "keys" / "worker", secrets(settings)["worker_secret"]):
         if _may(path, os.R_OK):
             yield f"this process serves and may read `{path}`: let it belong to the user of the worker, and to no group of this one"
     for name in SHARED.keys() - {"writers"}:

@@ -274,9 +274,9 @@ _AUTHORITIES = (
     Pair(
         name="stopped authority",
         table="ca_authority",
-        kinds=frozenset({Kind.CERT_MISSIGNED}),
+        kinds=frozenset({Kind.CERT_MISSIGNED, Kind.AUTHORITY_RESUMED}),
         once=frozenset(),
-        said=fixed({Kind.CERT_MISSIGNED: ("stopped",)}),
+        said=fixed({Kind.CERT_MISSIGNED: ("stopped",), Kind.AUTHORITY_RESUMED: None}),
         rows=select(ca.Authority.id, ca.Authority.stopped),
         shown=lambda row, _: ((f"ca:{row[0]}",), ("stopped",) if row[1] else None),
         walk=(ca.Authority.id,),

@@ -57,9 +57,13 @@ class Service:
         assert opened.status_code == 201, opened.text
         self._tokens[uid] = opened.json()["token"]
 
+    def bearer(self, uid: str) -> dict[str, str]:
+        """What a person who has logged in sends along."""
+        return {"Authorization": f"Bearer {self._tokens[uid]}"}
+
     def call(self, uid: str, method: str, path: str, **more: Any) -> Any:
         """What a person gets; anything but a success is a failure of the test."""
-        answer = self.client.request(method, f"/api/v1{path}", headers={"Authorization": f"Bearer {self._tokens[uid]}"}, **more)
+        answer = self.client.request(method, f"/api/v1{path}", headers=self.bearer(uid), **more)
         assert answer.status_code < 300, f"{path}: {answer.status_code} {answer.text}"
         return answer.json() if "json" in answer.headers["Content-Type"] else answer
 
@@ -95,8 +99,9 @@ def test_without_a_place_for_the_codes_nothing_is_made(place: Place):
     ceremony = str(place.folder / "ceremony.toml")
     assert problems(place.run("ca", "ceremony", ceremony), ["--codes", "terminal"]) == []
     assert problems(place.run("ca", "ceremony", ceremony, "--json"), []) == []
-    taken = place.home / "yumen.toml"
-    assert problems(place.run("ca", "ceremony", ceremony, "--codes", str(taken)), ["cannot be written", "name a new file"]) == []
+    for path in (place.home / "yumen.toml", place.folder / "nowhere" / "codes.txt"):
+        refused = place.run("ca", "ceremony", ceremony, "--codes", str(path))
+        assert (refused.returncode, "name a new file" in refused.stderr) == (2, True)
     assert not (place.home / "root.pem").exists()
 
 
@@ -181,6 +186,22 @@ def test_the_whole_story_needs_no_more_rights_than_each_role_has(service: Servic
     assert service.call("qianyi", "POST", "/exports", json={"q": "code:CA*"}).content.startswith(b"PK")
     service.call("zhangsan", "DELETE", "/sessions/current")
     assert service.client.get("/readyz").json()["reasons"] == []
+
+
+def test_a_security_administrator_clears_a_stopped_authority_with_the_rights_of_the_web_role(service: Service):
+    def stop(why: str) -> None:
+        with service.place.cluster.connect(service.place.database) as connection:
+            connection.execute("SET session_replication_role = replica")  # as nobody of the service can
+            connection.execute("UPDATE ca_authority SET stopped = %s WHERE id = 'staff'", (why,))
+
+    def resume(uid: str) -> int:
+        return service.client.post("/api/v1/cas/staff/resume", headers=service.bearer(uid), json={}).status_code
+
+    assert [resume(uid) for uid in ("zhengshi", "wujiu", "qianyi")] == [409, 403, 403]
+    stop("for this test")
+    assert resume("zhengshi") == 200
+    stop("")
+    assert service.call("qianyi", "GET", "/events", params={"q": "code:CA2004"})["items"]
 
 
 def test_the_codes_are_in_no_event_and_no_log(service: Service):

@@ -125,7 +125,14 @@ def test_serving_is_refused_in_a_home_of_its_own_user(mended: Place):
 
 @two_users
 def test_the_other_user_cannot_work(place: Place):
-    assert problems(place.run("worker", user=WEB), [f"user {WEB} may not use", "keys/worker", "worker_secret"]) == []
+    assert problems(place.run("worker", user=WEB), [f"belongs to user {WORKER}", "run this as that user"]) == []
+
+
+@two_users
+@pytest.mark.parametrize("command", [("init",), ("worker",), ("ca", "first-codes", "--codes", "/tmp/never-made")])
+def test_root_leaves_nothing_in_the_home_that_the_worker_could_not_read(place: Place, command: tuple[str, ...]):
+    assert problems(place.run(*command, user=0), [f"belongs to user {WORKER}"]) == []
+    assert {path.stat().st_uid for path in (place.home / "keys").rglob("*")} == {WORKER}
 
 
 @two_users

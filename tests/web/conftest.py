@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from core.settings import load
-from ops.demo import make_demo
+from ops import homes
+from ops.demo import Made, make_demo
 from ops.node import Node
-from ops.running import embedded
+from ops.running import embedded, serving, working
+from tests.postgres import Cluster
 from web.server import serve
 
 STAFF, OTHER_STAFF, REGISTRAR, SECOND_REGISTRAR, FAR_REGISTRAR = "zhangsan", "lisi", "zhaoliu", "sunqi", "zhouba"
@@ -158,8 +161,31 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
+@contextmanager
+def split(environ: dict[str, str], cluster: Cluster) -> Iterator[tuple[Made, Node]]:
+    """The demonstration on PostgreSQL: what serves has the rights of `yumen_web`, what works those of `yumen_worker`."""
+    home, name = Path(environ["YUMEN_HOME"]), cluster.new_database()
+    homes.make(home, shared=True)
+    for path, text in ((home / "yumen.toml", 'mode = "demo"\n'), (homes.secret_file(home), "s" * 32), (home / "demo.seed", "ab" * 16)):
+        path.write_text(text)
+        path.chmod(0o600)
+    worker, web = (environ | {"YUMEN_DATABASE_URL": cluster.url(role, name)} for role in ("yumen_worker", "yumen_web"))
+    made = make_demo(home, worker, tell=lambda _: None)
+    with working(load(worker)), serving(load(web)) as node:
+        assert node.works is None
+        yield made, node
+
+
+@contextmanager
+def together(environ: dict[str, str]) -> Iterator[tuple[Made, Node]]:
+    """The demonstration in one process."""
+    made = make_demo(Path(environ["YUMEN_HOME"]), environ, tell=lambda _: None)
+    with embedded(load(environ)) as node:
+        yield made, node
+
+
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     home = folder / "var"
     https, http = free_ports(2)
@@ -170,9 +196,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "YUMEN_WEB_HTTPS_URL": f"https://localhost:{https}",
         "YUMEN_WEB_HTTP_URL": f"http://127.0.0.1:{http}",
     }
-    made = make_demo(home, environ, tell=lambda _: None)
     os.environ.pop("LISTEN_PID", None)
-    with embedded(load(environ)) as node:
+    as_split = os.environ.get("YUMEN_TESTS_SPLIT")  # `test_split` sets it
+    with split(environ, request.getfixturevalue("cluster")) if as_split else together(environ) as (made, node):
         servers = serve(node)
         servers.start()
         found = Service(node, json.loads(made.accounts.read_bytes()), folder)
