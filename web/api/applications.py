@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
@@ -24,9 +26,22 @@ from web.shapes import (
     Done,
     GrantAnswer,
     GrantBody,
+    Line,
+    Name,
 )
+from web.strict import Text
 
 routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceBody:
+    """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
+
+    type: Name
+    id: Line
+    unit: Annotated[str, Text(at_most=36)] = ""
+    properties: dict[str, Any] = field(default_factory=dict)
 
 
 @routes.get("/applications")
@@ -102,6 +117,19 @@ def withdraw_grant(application: str, grant: str) -> Response:
     permit = _permit(application, Action.GRANT_CHANGE)
     with door.changing() as tx:
         applications.withdraw_grant(tx, application, grant, permit=permit)
+    return done(tx)
+
+
+@routes.post("/applications/<application>/resources")
+@door.open_to(door.PERSON)
+@door.described(summary="Tell of a resource, or tell anew: its unit and properties", body=ResourceBody, answer=Done, errors=("not-found",))
+def put_resource(application: str) -> Response:
+    """Let the resource's unit and properties be what is told here, whatever a caller says."""
+    wanted = door.body(ResourceBody)
+    permit = _permit(application, Action.GRANT_CHANGE)
+    facts = {"type": wanted.type, "id": wanted.id, "unit": wanted.unit, "properties": wanted.properties}
+    with door.changing() as tx:
+        applications.put_resource(tx, application, facts, permit=permit)
     return done(tx)
 
 
