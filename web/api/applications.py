@@ -35,6 +35,13 @@ routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyBody:
+    """Whether an application's proxy may ask at the gate for the people who stand before it."""
+
+    proxy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
@@ -69,10 +76,22 @@ def register() -> Response:
         actions=wanted.actions,
         types=wanted.types,
         asserts=wanted.asserts,
+        proxy=wanted.proxy,
     )
     with door.changing() as tx:
         applications.register(tx, facts, permit=permit)
     return done(tx, 201)
+
+
+@routes.put("/applications/<application>/proxy")
+@door.open_to(door.PERSON)
+@door.described(summary="Let an application's proxy ask at the gate, or no longer", body=ProxyBody, answer=Done, errors=("not-found",))
+def set_proxy(application: str) -> Response:
+    """Register the application's proxy, or withdraw that."""
+    wanted, permit = door.body(ProxyBody), _permit(application, Action.APPLICATION_REGISTER)
+    with door.changing() as tx:
+        applications.set_proxy(tx, application, proxy=wanted.proxy, permit=permit)
+    return done(tx)
 
 
 @routes.post("/applications/<application>/keys")
@@ -211,4 +230,5 @@ def _shown(known: Application) -> ApplicationAnswer:
         active=known.active,
         actions=sorted(known.actions),
         types=sorted(known.types),
+        proxy=known.proxy,
     )
