@@ -38,6 +38,9 @@ LOCK_PATIENCE = dt.timedelta(seconds=2)
 #: How long one question to PostgreSQL may go unanswered: a server that stands still must not hold every request.
 SILENCE = dt.timedelta(seconds=8)
 
+_UNREADABLE: tuple[type[Exception], ...] = (sqlite3.Error, SQLAlchemyError)
+_UNWRITABLE: tuple[type[Exception], ...] = (OperationalError, SilentPool)
+
 #: What each connection to PostgreSQL is told. Temporary objects come last, or they would be found before ours.
 _SESSION = {
     "search_path": "pg_catalog,yumen,audit,pg_temp",
@@ -131,7 +134,7 @@ class Database:
         try:
             with closing(self.engine.raw_connection()) as pooled:
                 yield pooled.cursor() if self.lock else _Named(pooled.cursor())
-        except (sqlite3.Error, *self.failures, SQLAlchemyError) as error:
+        except self.failures + _UNREADABLE as error:
             raise Unavailable("the database cannot be read now; try again, and tell the operator if it stays") from error
 
     @contextmanager
@@ -176,7 +179,7 @@ class Database:
                     cursor.execute(self.begin)
                 yield cursor
                 pooled.commit()
-        except (*self.failures, OperationalError, SilentPool) as error:
+        except self.failures + _UNWRITABLE as error:
             raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
         finally:
             self._thread.writing = False
@@ -198,7 +201,7 @@ class Database:
                 found = session.scalar(change)
                 session.commit()
                 return found
-        except (*self.failures, OperationalError, SilentPool) as error:
+        except self.failures + _UNWRITABLE as error:
             raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
 
     def bell(self) -> threading.Event:
@@ -274,13 +277,6 @@ class _Named:
 @cache
 def _in_pyformat(sql: str) -> str:
     return re.sub(r":(\w+)", r"%(\1)s", sql)
-
-
-def moment(stored: str | dt.datetime) -> dt.datetime:
-    """The time that an `Instant` column holds, read by a bare cursor."""
-    if isinstance(stored, dt.datetime):
-        return stored.astimezone(dt.UTC)
-    return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)
 
 
 @contextmanager
