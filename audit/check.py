@@ -6,6 +6,7 @@ somebody else keeps the keys and the notes and runs the stand-alone verifier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,9 +18,11 @@ from audit.event import Event, Kind
 from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog
-from audit.trail import Trail
+from audit.trail import Trail, ledger_of
+from audit.verifier.database import Report
 from audit.verifier.errors import Tampered, Unreadable
-from audit.verifier.note import open_checkpoint
+from audit.verifier.note import Checkpoint, open_checkpoint
+from core.database import Database
 from core.errors import NotFound, Unavailable
 
 
@@ -55,6 +58,16 @@ def now(trail: Trail, notes: Path, *, permit: Permit) -> list[Checked]:
     outcome = "fail" if problems else "ok"
     trail.append([Event.under(permit, Kind.TRAIL_CHECKED, "trail", outcome=outcome, details=details)])
     return checked
+
+
+def evidence(database: Database, heads: Sequence[Checkpoint]) -> Report:
+    """Check every entry of `database` against trusted heads, from its first entry on; reading is enough for it.
+
+    Raises:
+        Tampered: the first thing found wrong, with its index or range.
+        Unreadable: no head was given, or there is no trail.
+    """
+    return ledger_of(database).check(database, heads)
 
 
 def standing(session: Session, found: Entry, notes: Path) -> Standing:

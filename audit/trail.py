@@ -73,7 +73,7 @@ class Trail:
         self._epochs: dict[str, int] = {}
         self._mutex = threading.Lock()
         self._closed: Closed | None = None
-        self.ledger = _ledger(database)
+        self.ledger = ledger_of(database)
         #: Entries that are committed and wait for their place, and those whose commit was never answered; by counter.
         self._afloat: dict[int, Entry] = {}
         self._doubtful: set[int] = set()
@@ -372,11 +372,12 @@ def waiting_seconds(database: Database, now: dt.datetime) -> float:
     Raises:
         Unavailable: the database cannot be read.
     """
-    since = _ledger(database).waiting_since(database)
+    since = ledger_of(database).waiting_since(database)
     return max(0.0, (microseconds(now) - since) / 1_000_000) if since is not None else 0.0
 
 
-def _ledger(database: Database) -> Ledger:
+def ledger_of(database: Database) -> Ledger:
+    """How the trail is kept in this database."""
     return PostgresLedger() if database.engine.dialect.name == "postgresql" else SqliteLedger()
 
 

@@ -62,6 +62,8 @@ class Registration:
     types: Sequence[str]
     #: Properties whose values we take from it: `resource.unit`, `resource.status`, `action.soft`, …
     asserts: Sequence[str] = ("resource.unit",)
+    #: Whether its proxy may ask at the gate for the people who stand before it.
+    proxy: bool = False
 
     def problems(self) -> list[str]:
         """What is wrong with it."""
@@ -106,11 +108,25 @@ def register(tx: Transaction, registration: Registration, *, permit: Permit) -> 
     lists = (json.dumps(sorted(set(names))) for names in (registration.actions, registration.types, registration.asserts))
     actions, types, asserts = lists
     facts = {"name": registration.name, "unit": registration.unit, "owner": registration.owner, "made_at": tx.now}
-    tx.db.add(ApplicationRow(id=registration.id, active=True, actions=actions, types=types, asserts=asserts, **facts))
+    row = ApplicationRow(id=registration.id, active=True, actions=actions, types=types, asserts=asserts, proxy=registration.proxy, **facts)
+    tx.db.add(row)
     tx.db.add(AssetRow(ref=f"application:{registration.id}", names="[]", active=True, **facts))
     changed(tx.db)
-    details = {"actions": sorted(registration.actions), "types": sorted(registration.types)}
+    details = {"actions": sorted(registration.actions), "types": sorted(registration.types), "proxy": registration.proxy}
     tx.record(Event.under(permit, Kind.APPLICATION_REGISTERED, permit.resource, scope=registration.unit, details=details))
+
+
+def set_proxy(tx: Transaction, application: str, *, proxy: bool, permit: Permit) -> None:
+    """Let the application's proxy ask at the gate, or no longer.
+
+    Raises:
+        NotFound: there is no such application.
+    """
+    permit.must_cover(Action.APPLICATION_REGISTER, f"app:{application}")
+    row = _get(tx, application)
+    row.proxy = proxy
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.PROXY_CHANGED, permit.resource, scope=row.unit, details={"proxy": proxy}))
 
 
 def make_key(tx: Transaction, world: World, application: str, *, permit: Permit) -> str:

@@ -207,9 +207,10 @@ def first_codes(codes: Path | None, *, as_json: bool) -> None:
 )
 @json_option
 def verify(source: str, trust: tuple[Path, ...], key: tuple[str, ...], log_name: str, *, as_json: bool) -> None:
-    """Verify the trail. SOURCE is the https address of a service where you are logged in as an auditor, or a file.
+    """Verify the trail. SOURCE is the https address of a service where you are logged in as an auditor, or a file, or a database.
 
-    A file may be an export bundle (zip), a checkpoint, or the database itself: these need no service. Says the size that
+    A file may be an export bundle (zip), a checkpoint, or the database itself: these need no service. A database of
+    PostgreSQL is named by its address, such as postgresql://audit_reader@/yumen?host=/run/postgresql. Says the size that
     is proved, and when something was changed, cut or rewritten, the first bad index or the range.
     """
     from cli import verification

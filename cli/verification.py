@@ -1,4 +1,4 @@
-"""`yumen audit verify`: a service by its address, or a bundle, checkpoint or database in a file. Nothing is believed unproved.
+"""`yumen audit verify`: a service by its address, or a bundle, checkpoint or database. Nothing is believed unproved.
 
 Of a service, in this order: its head must be signed by the trusted key; it must extend the saved head; every hash tile
 and every entry must lead to it. The keys come from outside: never from the service that is being checked.
@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from audit.tiles import TilePath
 from audit.verifier import merkle
 from audit.verifier.__main__ import read_keys
 from audit.verifier.bundle import check_bundle
+from audit.verifier.database import Report as Evidence
 from audit.verifier.database import check_database
 from audit.verifier.errors import Tampered, Unreadable
 from audit.verifier.note import Checkpoint, VerifierKey, open_checkpoint
@@ -58,6 +61,8 @@ def verify(question: Question, tell: Tell) -> Report:
             raise Malformed("no trusted key; give --key with a key that did not come from what is checked, see docs/cli.md")
         if question.source.startswith("https://"):
             return Report(good=True, facts=_service(question, keys, tell))
+        if question.source.startswith("postgresql://"):
+            return Report(good=True, facts=_server(question, keys))
         return Report(good=True, facts=_file(question, keys))
     except Tampered as error:
         place = {} if error.first is None else {"first": error.first, "last": error.last}
@@ -66,14 +71,32 @@ def verify(question: Question, tell: Tell) -> Report:
         raise Malformed("cannot be verified: {reason}", reason=error) from error
 
 
+def _server(question: Question, keys: list[VerifierKey]) -> dict[str, Any]:
+    """A database of PostgreSQL, read as a role that can do no more than read the trail."""
+    from audit.check import evidence
+    from core.database import open_postgres
+
+    notes = [open_checkpoint(note.read_bytes(), keys) for note in question.trust]
+    database = open_postgres(question.source)
+    try:
+        return _told(evidence(database, notes))
+    except SQLAlchemyError as error:
+        raise Unreadable(f"the database does not answer, or does not let this role read the trail: {type(error).__name__}") from error
+    finally:
+        database.engine.dispose()
+
+
+def _told(report: Evidence) -> dict[str, Any]:
+    return {"verified": True, "logs": [{"origin": log.origin, "entries": log.size, "proved": log.proved} for log in report.logs]}
+
+
 def _file(question: Question, keys: list[VerifierKey]) -> dict[str, Any]:
     path = Path(question.source)
     notes = [open_checkpoint(note.read_bytes(), keys) for note in question.trust]
     with path.open("rb") as file:
         start = file.read(16)
     if start.startswith(b"SQLite format 3\0"):
-        report = check_database(path, notes)
-        return {"verified": True, "logs": [{"origin": log.origin, "entries": log.size, "proved": log.proved} for log in report.logs]}
+        return _told(check_database(path, notes))
     if start.startswith(b"PK"):
         bundle = check_bundle(path.read_bytes(), keys)
         heads = {log: {"size": head.size, "root": head.root.hex()} for log, head in bundle.heads.items()}

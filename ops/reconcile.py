@@ -80,8 +80,8 @@ class _State:
     def encode(self) -> dict[str, Any]:
         """As details of an event."""
         return {
-            "read": [[*place, size] for place, size in self.read.items()],
-            "entries": [[*place, at] for place, at in self.entries.items()],
+            "read": [[*place, size] for place, size in sorted(self.read.items())],
+            "entries": [[*place, at] for place, at in sorted(self.entries.items())],
             "rows": [[name, at] for name, at in self.rows.items()],
             "numbers": self.numbers.state(),
             "whole-at": self.whole_at,

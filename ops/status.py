@@ -96,7 +96,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
     worker = "`yumen serve`, or `yumen worker`" if settings.embedded else "`yumen worker`"
     if not working:
         problems.append(f"no worker runs: nothing is issued and no revocation list is published; run {worker}")
-    if not answering:
+    if answering is False:
         where = settings.web.https if settings.web.socket == Path() else settings.web.socket
         problems.append(f"nothing listens on {where}; run `yumen serve`")
     problems += authorities.problems(session)
@@ -169,7 +169,8 @@ def _tls(settings: Settings, now: dt.datetime, problems: list[str]) -> str | Non
     return leaf.not_valid_after_utc.isoformat()
 
 
-def _answers(web: Web) -> bool:
+def _answers(web: Web) -> bool | None:
+    """Whether somebody listens; nothing when this account may not try, as the worker's may not on nginx's sockets."""
     host, _, port = web.https.rpartition(":")
     try:
         if web.socket == Path():
@@ -177,6 +178,8 @@ def _answers(web: Web) -> bool:
         else:
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(web.socket))
+    except PermissionError:
+        return None
     except OSError:
         return False
     return True

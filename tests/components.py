@@ -43,6 +43,14 @@ def _postgresql() -> bool:
     return any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or _program("initdb", "pg_ctl")()
 
 
+def _own_namespaces() -> bool:
+    """Whether accounts, mounts and networks of one's own can be had: that takes root, and a kernel that lets it."""
+    if os.geteuid() or not _program("unshare", "nsenter", "setpriv", "ip", "systemd-sysusers", "systemd-tmpfiles")():
+        return False
+    tried = ["unshare", "--mount", "--net", "sh", "-c", "mount -t tmpfs none /mnt && ip link add type veth"]
+    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
+
+
 COMPONENTS: Mapping[str, Component] = {
     "openssl": Component(("openssl",), "second opinion on every certificate, CRL and OCSP answer", _program("openssl")),
     "postgresql": Component(("postgresql",), "the trail and the rooms on a real server, attacked and killed", _postgresql),
@@ -54,6 +62,11 @@ COMPONENTS: Mapping[str, Component] = {
         ("slapd", "ldap-utils"), "a real directory server, and attacks on its client", _program("slapd", "slapadd", "ldapmodify")
     ),
     "systemd": Component(("systemd",), "the units of `deploy/`, read by systemd itself", _program("systemd-analyze")),
+    "machine": Component(
+        ("systemd", "iproute2", "util-linux"),
+        "the production form with accounts, mounts and networks of its own (needs root)",
+        _own_namespaces,
+    ),
     "debootstrap": Component(("debootstrap",), "a minimal Debian, in `make proof`", _program("debootstrap")),
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, insert, select, text, update
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, insert, select, update
 
 from audit.tables import INSERT_ONLY
 from core.database import Database, Model
@@ -29,6 +29,10 @@ class Stranger:
     def rows(self, table: str) -> list[dict[str, Any]]:
         with self.at_work() as db:
             return [dict(row) for row in db.execute(select(Model.metadata.tables[table])).mappings()]
+
+    def row(self, table: str, key: dict[str, Any]) -> dict[str, Any]:
+        with self.at_work() as db:
+            return dict(db.execute(select(Model.metadata.tables[table]).filter_by(**key)).mappings().one())
 
     def delete(self, table: str, row: dict[str, Any]) -> None:
         with self.at_work() as db:
@@ -61,8 +65,3 @@ def _engine(database: Database) -> Engine:
         return engine
     options = "-c search_path=pg_catalog,yumen,audit,pg_temp -c timezone=UTC -c session_replication_role=replica"
     return create_engine(database.engine.url.set(username="admin"), connect_args={"options": options})
-
-
-def is_administrator(stranger: Stranger) -> bool:
-    with stranger.at_work() as db:
-        return bool(db.scalar(text("SELECT current_setting('is_superuser') = 'on'")))

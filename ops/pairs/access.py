@@ -58,6 +58,17 @@ _APPLICATIONS = (
         having=texts(_A.id, 0, "app:"),
     ),
     Pair(
+        name="proxy",
+        table="authz_application",
+        kinds=frozenset({Kind.APPLICATION_REGISTERED, Kind.PROXY_CHANGED}),
+        once=frozenset({Kind.APPLICATION_REGISTERED}),
+        said=lambda told: ((told.object,), ("may ask" if told.details.get("proxy") else "may not ask",)),
+        rows=select(_A.id, _A.proxy),
+        shown=lambda row, _: ((f"app:{row[0]}",), ("may ask" if row[1] else "may not ask",)),
+        walk=(_A.id,),
+        having=texts(_A.id, 0, "app:"),
+    ),
+    Pair(
         name="API key",
         table="authz_api_key",
         kinds=frozenset({Kind.API_KEY_MADE, Kind.API_KEY_WITHDRAWN}),

@@ -86,3 +86,33 @@ def register(place: Place) -> None:
 
 def test_whatever_is_deleted_fact_or_event_is_named(compared: Compared) -> None:
     assert_damage_is_named(compared, "authz_", without=("authz_standing", "authz_directory"))
+
+
+def test_whatever_is_forged_or_changed_is_named_and_told_once(compared: Compared, place: Place) -> None:
+    compared.must_be_clean()
+    stranger = compared.stranger
+    grant = next(row for row in stranger.rows("authz_grant") if row["withdrawn_at"] is None)
+    withdrawn = next(row for row in stranger.rows("authz_grant") if row["withdrawn_at"])
+    key = next(row for row in stranger.rows("authz_api_key") if row["withdrawn_at"])
+    web = next(row for row in stranger.rows("authz_asset") if row["ref"] == "server:web")
+    replaced = next(row for row in stranger.rows("authz_totp") if row["state"] == "replaced")
+    ended = next(row for row in stranger.rows("authz_session") if row["ended_at"])
+    zhangsan = f"person:{place.person('zhangsan').id}"
+    for table, row, changes, name, names in (
+        ("authz_grant", grant, {"role": "everyone"}, "grant", ("app:oa", f"g{grant['id']}")),
+        ("authz_grant", withdrawn, {"withdrawn_at": None}, "grant in force", ("app:oa", f"g{withdrawn['id']}")),
+        ("authz_api_key", key, {"withdrawn_at": None}, "API key", ("app:oa", key["id"])),
+        ("authz_asset", web, {"names": '["bank.example"]'}, "asset", ("server:web",)),
+        ("authz_session", ended, {"ended_at": None}, "end of a session", (f"session:{ended['id']}",)),
+        ("authz_session", ended, {"person": place.accounts["zhengshi"].uuid}, "session", (f"session:{ended['id']}",)),
+        ("authz_totp", replaced, {"state": "active"}, "generator of one-time codes in use", (zhangsan,)),
+    ):
+        stranger.change(table, row, **changes)
+        compared.is_named(name, names, "differ")
+        stranger.change(table, row, **{column: row[column] for column in changes})
+        compared.must_be_clean(name)
+    [confirmed, *_] = stranger.rows("authz_confirmation")
+    stranger.insert("authz_confirmation", {**confirmed, "person": place.accounts["zhangsan"].uuid, "role": "auditor"})
+    compared.is_named("confirmation", (zhangsan, "auditor", confirmed["unit"]), "fact-without-event")
+    stranger.insert("authz_session", {**ended, "id": "5e55", "token": b"t" * 32, "ended_at": None})
+    compared.is_named("session", ("session:5e55",), "fact-without-event")

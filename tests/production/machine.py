@@ -7,6 +7,7 @@ and networks are in private namespaces and end with it. Nothing here says how Yu
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -79,6 +81,8 @@ class Machine:
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="yumen-machine-", dir="/tmp")))
     networks: dict[str, Network] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    #: How each service that must not end is started again, and after how many seconds.
+    _kept: dict[str, tuple[Callable[[], None], float]] = field(default_factory=dict)
     #: The folder in which whoever follows the runbook stands.
     standing: str = "/"
     #: The first three numbers of its addresses.
@@ -95,8 +99,8 @@ class Machine:
             "dev",
             "run/postgresql",
             "run/slapd",
-            "var/lib",
-            "var/log",
+            "var/lib/nginx",
+            "var/log/nginx",
             "var/tmp",
             "opt/yumen",
             "root",
@@ -111,6 +115,8 @@ class Machine:
             for old, new in {"10.0.0.": f"{self.subnet}.", **self.values}.items():
                 text = text.replace(old, new)
             file.write_text(text)
+        self._closed, self._changing = threading.Event(), threading.RLock()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._holder = self._hold("--mount", "--propagation", "private")
         self._show()
         _do("ip", "link", "add", self._bridge, "type", "bridge")
@@ -122,8 +128,27 @@ class Machine:
         command = ["setpriv", "--pdeathsig=KILL", "unshare", *options, "sh", "-c", "echo; exec sleep infinity"]
         holder = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert holder.stdout is not None
-        holder.stdout.readline()
+        with holder.stdout as ready:
+            ready.readline()
         return holder
+
+    def _keep(self) -> None:
+        """Start again what ended by itself, as systemd does."""
+        while not self._closed.wait(0.1):
+            for name, (start, pause) in list(self._kept.items()):
+                process = self.running.get(name)
+                if process is not None and process.poll() is not None and not self._closed.wait(pause):
+                    with self._changing:
+                        if name in self._kept:
+                            start()
+
+    def keep(self, name: str, start: Callable[[], None], pause: float) -> None:
+        """Start a service, and again `pause` seconds after it ended, until `end`."""
+        with self._changing:
+            start()
+            self._kept[name] = (start, pause)
+        if not self._keeper.is_alive():
+            self._keeper.start()
 
     def _show(self) -> None:
         """Show the programs of this machine, the checkout and the interpreter inside, where they are and as /opt/yumen."""
@@ -155,6 +180,10 @@ class Machine:
             enter.append(f"--net=/proc/{self.networks[network].holder.pid}/ns/net")
         return [*enter, "chroot", str(self.root), "env", "-C", folder] if chroot else enter
 
+    def inside(self, path: str) -> Path:
+        """A path as the processes of the machine see it, mounts included."""
+        return Path(f"/proc/{self._holder.pid}/root{self.root}") / path
+
     def network(self, name: str, number: int) -> Network:
         """A network with the address `<subnet>.<number>`."""
         holder, cable = self._hold("--net"), f"{self._bridge}{number}"
@@ -182,13 +211,13 @@ class Machine:
         text = (self._deploy / "README.md").read_text("utf-8").partition(f"\n## {section}")[2].partition("\n## ")[0]
         assert text, f"the runbook has no section `{section}`"
         for block in text.split("```sh\n")[1:]:
-            for line in block.partition("```")[0].splitlines():
-                kept = " && ".join(part for part in line.split(" && ") if part.split()[0] not in _LEFT_OUT)
+            for command in _commands(block.partition("```")[0]):
+                kept = " && ".join(part for part in command.split(" && ") if part.split()[0] not in _LEFT_OUT)
                 if kept:
                     said = self.do(f"{kept}\nprintf '\\n%s' \"$PWD\"", folder=self.standing)
                     self.standing = said.rpartition("\n")[2]
-                if kept != line:
-                    happened(line)
+                if kept != command:
+                    happened(command)
 
     def popen(self, account: str, command: list[str], *, group: str = "", network: str = "", **environ: str) -> subprocess.Popen[bytes]:
         """A process of `account`, whose words go to a file in `var/log`."""
@@ -217,7 +246,12 @@ class Machine:
         assert unit.one("MemoryDenyWriteExecute") == "yes"
         script = f"umask {unit.one('UMask')}; cd {unit.one('WorkingDirectory')}; exec /usr/bin/python3 -c '{_NO_WRITE_EXECUTE}' {program}"
         account, group = unit.one("User"), unit.one("Group")
-        self.running[unit.name] = self.popen(account, ["sh", "-c", script], group=group, network=network, **environ)
+
+        def start() -> None:
+            self.running[unit.name] = self.popen(account, ["sh", "-c", script], group=group, network=network, **environ)
+
+        assert unit.one("Restart") == "always"
+        self.keep(unit.name, start, float(unit.one("RestartSec")))
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a service."""
@@ -225,7 +259,9 @@ class Machine:
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM, patience: float = 20) -> int:
         """End a service and wait for it; gives its exit status."""
-        process = self.running.pop(name)
+        with self._changing:
+            self._kept.pop(name, None)
+            process = self.running.pop(name)
         process.send_signal(number)
         try:
             return process.wait(patience)
@@ -236,6 +272,7 @@ class Machine:
 
     def close(self) -> None:
         """End everything, and leave nothing."""
+        self._closed.set()
         for process in [*self.running.values()]:
             process.send_signal(signal.SIGCONT)
         for name in [*reversed(self.running)]:
@@ -246,6 +283,16 @@ class Machine:
         with suppress(subprocess.CalledProcessError):
             _do("ip", "link", "delete", self._bridge)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _commands(block: str) -> list[str]:
+    """The commands of a block, a loop being one."""
+    found = [""]
+    for line in block.splitlines():
+        found[-1] += line + "\n"
+        if len(re.findall(r"\bdo\b", found[-1])) == len(re.findall(r"\bdone\b", found[-1])):
+            found.append("")
+    return [command.strip() for command in found if command.strip()]
 
 
 def until(true: Callable[[], object], patience: float, what: str) -> float:

@@ -77,7 +77,11 @@ def start_database(machine: Machine, **environ: str) -> None:
     where = f"{version()}/main"
     command = [f"/usr/lib/postgresql/{version()}/bin/postgres", "-D", f"/var/lib/postgresql/{where}"]
     command += ["-c", f"config_file=/etc/postgresql/{where}/postgresql.conf"]
-    machine.running["postgresql"] = machine.popen("postgres", command, network="database", **environ)
+
+    def start() -> None:
+        machine.running["postgresql"] = machine.popen("postgres", command, network="database", **environ)
+
+    machine.keep("postgresql", start, 0.1)  # Debian's unit: Restart=on-failure, and systemd's own pause
     until(lambda: answers(machine), 20, "PostgreSQL does not start")
 
 
@@ -95,10 +99,17 @@ def start_directory(machine: Machine) -> None:
         machine.do("chown openldap: /run/slapd")
     command = ["/usr/sbin/slapd", "-d", "0", "-f", "/etc/ldap/slapd.conf", "-h", "ldaps:/// ldapi:///", "-u", "openldap", "-g", "openldap"]
     machine.running["slapd"] = machine.popen("root", command, network="directory")
-    until(lambda: _listens(machine.root / "run/slapd/ldapi"), 20, "slapd does not start")
+    until(lambda: listens(machine.root / "run/slapd/ldapi"), 20, "slapd does not start")
 
 
-def _listens(path: Path) -> bool:
+def start_nginx(machine: Machine) -> None:
+    """Start nginx with Debian's own main file."""
+    machine.running["nginx"] = machine.popen("root", ["/usr/sbin/nginx", "-g", "daemon off;"])
+    until((machine.root / "run/nginx.pid").exists, 10, "nginx does not start")
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody accepts connections on this socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 

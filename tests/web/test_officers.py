@@ -86,6 +86,13 @@ def test_an_application_is_registered_granted_keyed_and_unkeyed(service: Service
     }
     allowed = application.post("/access/v1/evaluation", json=asked).json()
     assert (allowed["decision"], allowed["context"]["rule"]) == (True, added.json()["id"])
+    elsewhere = {"type": "bill", "id": "b1", "unit": unit_of(service, FAR_REGISTRAR)}
+    assert service.person(OWNER).post("/api/v1/applications/fin/resources", json=elsewhere).status_code == 403
+    assert service.person(SECURITY).post("/api/v1/applications/fin/resources", json=elsewhere).status_code == 200
+    overruled = application.post("/access/v1/evaluation", json=asked).json()
+    assert (overruled["decision"], overruled["context"]["reason"]) == (False, "out_of_scope"), overruled
+    assert service.person(SECURITY).post("/api/v1/applications/fin/resources", json=elsewhere | {"unit": unit}).status_code == 200
+    assert application.post("/access/v1/evaluation", json=asked).json()["decision"]
     assert service.person(SECURITY).delete(f"/api/v1/applications/fin/grants/{added.json()['id']}").status_code == 200
     denied = application.post("/access/v1/evaluation", json=asked).json()
     assert (denied["decision"], denied["context"]["reason"]) == (False, "no_grant")

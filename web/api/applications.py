@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
@@ -24,9 +26,29 @@ from web.shapes import (
     Done,
     GrantAnswer,
     GrantBody,
+    Line,
+    Name,
 )
+from web.strict import Text
 
 routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyBody:
+    """Whether an application's proxy may ask at the gate for the people who stand before it."""
+
+    proxy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceBody:
+    """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
+
+    type: Name
+    id: Line
+    unit: Annotated[str, Text(at_most=36)] = ""
+    properties: dict[str, Any] = field(default_factory=dict)
 
 
 @routes.get("/applications")
@@ -54,10 +76,22 @@ def register() -> Response:
         actions=wanted.actions,
         types=wanted.types,
         asserts=wanted.asserts,
+        proxy=wanted.proxy,
     )
     with door.changing() as tx:
         applications.register(tx, facts, permit=permit)
     return done(tx, 201)
+
+
+@routes.put("/applications/<application>/proxy")
+@door.open_to(door.PERSON)
+@door.described(summary="Let an application's proxy ask at the gate, or no longer", body=ProxyBody, answer=Done, errors=("not-found",))
+def set_proxy(application: str) -> Response:
+    """Register the application's proxy, or withdraw that."""
+    wanted, permit = door.body(ProxyBody), _permit(application, Action.APPLICATION_REGISTER)
+    with door.changing() as tx:
+        applications.set_proxy(tx, application, proxy=wanted.proxy, permit=permit)
+    return done(tx)
 
 
 @routes.post("/applications/<application>/keys")
@@ -102,6 +136,19 @@ def withdraw_grant(application: str, grant: str) -> Response:
     permit = _permit(application, Action.GRANT_CHANGE)
     with door.changing() as tx:
         applications.withdraw_grant(tx, application, grant, permit=permit)
+    return done(tx)
+
+
+@routes.post("/applications/<application>/resources")
+@door.open_to(door.PERSON)
+@door.described(summary="Tell of a resource, or tell anew: its unit and properties", body=ResourceBody, answer=Done, errors=("not-found",))
+def put_resource(application: str) -> Response:
+    """Let the resource's unit and properties be what is told here, whatever a caller says."""
+    wanted = door.body(ResourceBody)
+    permit = _permit(application, Action.GRANT_CHANGE)
+    facts = {"type": wanted.type, "id": wanted.id, "unit": wanted.unit, "properties": wanted.properties}
+    with door.changing() as tx:
+        applications.put_resource(tx, application, facts, permit=permit)
     return done(tx)
 
 
@@ -183,4 +230,5 @@ def _shown(known: Application) -> ApplicationAnswer:
         active=known.active,
         actions=sorted(known.actions),
         types=sorted(known.types),
+        proxy=known.proxy,
     )

@@ -1,0 +1,40 @@
+"""One production form for all tests of this folder: it takes a while to build, and nothing of it is shared with other folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.province import Size
+from tests.production.stage import Production, build
+
+_FOLDER = Path(__file__).parent
+_built: list[Production] = []
+
+
+@pytest.fixture(scope="session")
+def production(slow_fsync: str) -> Iterator[Production]:
+    """The province, running."""
+    _built.append(build(Size(units=200, staff=3000), preload=slow_fsync))
+    yield _built[0]
+    _end()
+
+
+@pytest.fixture(scope="session")
+def slow_fsync() -> str:
+    """A library under which `fsync` is slow as long as somebody wants it; nothing without a compiler."""
+    return ""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End it after the last test of the folder: a session's end is far, and eight processes are not free."""
+    if nextitem is None or _FOLDER not in nextitem.path.parents:
+        _end()
+
+
+def _end() -> None:
+    while _built:
+        _built.pop().machine.close()
