@@ -129,7 +129,7 @@ def end(tx: Transaction, session: str, *, permit: Permit) -> None:
         Conflict: it has ended.
     """
     permit.must_cover(Action.SESSION_END, f"session:{session}")
-    row = tx.db.get(SessionRow, session)
+    row = tx.db.get(SessionRow, session, with_for_update=True)
     if row is None:
         raise NotFound("there is no session `{session}`", session=session)
     if row.ended_at is not None:

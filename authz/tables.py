@@ -254,6 +254,7 @@ class AssetRow(Model):
 
 
 Index("ix_authz_session_seen_at", SessionSeen.at)
+Index("ix_authz_session_expires_at", SessionRow.expires_at)
 
 #: The moment that means "never locked".
 LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -206,6 +206,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "disk": max(under)[1] if under else "?",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "postgresql": servers.version(),
         "cryptography": cryptography.__version__,
     }
 
@@ -238,7 +239,7 @@ def main() -> None:
     """Measure, print, write down."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)", default=[])
-    parser.add_argument("--staff", type=int, default=Size().staff, help="people in the directory of `changes` (%(default)s)")
+    parser.add_argument("--staff", type=int, default=Size().staff, help="people in the directory of the production form (%(default)s)")
     parser.add_argument("--changes", type=int, default=20, help="changes in the directory (%(default)s)")
     told = parser.parse_args()
     if unknown := set(told.parts) - set(PARTS):
@@ -250,11 +251,11 @@ def main() -> None:
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "build") as name:
         folder = Path(name)
-        about = machine(folder)
+        about, size = machine(folder), Size(staff=told.staff)
         measures: dict[str, Callable[[], Iterator[Row]]] = {
             "embedded": lambda: embedded(folder),
-            "decisions": lambda: production.decisions(folder),
-            "changes": lambda: production.changes(folder, Size(staff=told.staff), told.changes),
+            "decisions": lambda: production.decisions(folder, size),
+            "changes": lambda: production.changes(folder, size, told.changes),
         }
         rows = [row for part in wanted for row in measures[part]()]
     show(rows, about)

@@ -29,25 +29,18 @@ _GIVE_UP = 30.0
 
 
 @contextmanager
-def _site(folder: Path, size: Size | None) -> Iterator[Site]:
-    """A site that ends with the block: on the small province, or over LDAP on one of this size."""
-
-    def directory(path: Path) -> None:
-        if size is None:
-            province.write(path, seed=SEED, hasher=province.QUICK)
-        else:
-            write(path.parent, size, seed=SEED, hasher=province.QUICK)
-
-    site = make_site(folder, directory, over_ldap=size is not None)
+def _site(folder: Path, size: Size, *, over_ldap: bool) -> Iterator[Site]:
+    """A site on a province of this size that ends with the block."""
+    site = make_site(folder, lambda path: write(path.parent, size, seed=SEED, hasher=province.QUICK), over_ldap=over_ldap)
     try:
         yield site
     finally:
         site.close()
 
 
-def decisions(folder: Path) -> Iterator[Row]:
+def decisions(folder: Path, size: Size) -> Iterator[Row]:
     """One question to the sockets of one and of two instances, to two peers that commit each answer, and commits alone."""
-    with _site(folder / "decisions", None) as site:
+    with _site(folder / "decisions", size, over_ldap=False) as site:
         site.work()
         ours = [site.serve("web-1"), site.serve("web-2")]
         peers = [site.serve(kind, kind) for kind in ("commit-each", "row-each")]
@@ -80,7 +73,7 @@ def decisions(folder: Path) -> Iterator[Row]:
 
 def changes(folder: Path, size: Size, number: int) -> Iterator[Row]:
     """How soon a role that was taken away in LDAP is refused at each of two instances; and what this size costs."""
-    with _site(folder / "changes", size) as site:
+    with _site(folder / "changes", size, over_ldap=True) as site:
         site.work()
         instances = [site.serve("web-1"), site.serve("web-2")]
         yield from _costs(site, instances, size)

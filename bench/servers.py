@@ -53,6 +53,12 @@ def missing() -> list[str]:
     return [name for name, path in needed.items() if not path.exists()]
 
 
+def version() -> str:
+    """The version of PostgreSQL, or nothing where there is none."""
+    server = _postgresql() / "postgres"
+    return subprocess.run([server, "--version"], check=True, capture_output=True, text=True).stdout.split()[2] if server.exists() else ""
+
+
 def _postgresql() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return (found[-1] if found else Path(shutil.which("initdb") or "initdb")).parent
