@@ -308,9 +308,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "one process leads",
-        "ops/worker.py",
-        "            if not self._claim.take():\n",
-        "            if False:\n",
+        "ops/claims.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
         "tests/ops/test_worker.py::test_only_the_leader_does_the_jobs",
     ),
     # Pages: what a browser of ours must not be led to, and what it must not give away.
@@ -447,6 +447,49 @@ MUTANTS: tuple[Mutant, ...] = (
         'self._looking = {"directory": threading.Lock(), "rows": threading.Lock()}',
         'self._looking = dict.fromkeys(("directory", "rows"), threading.Lock())',
         "tests/authz/test_ldap_world.py::test_while_no_server_answers_roles_stay_until_they_are_too_old_and_then_nobody_has_any",
+    ),
+    # Who works, where serving and working are apart.
+    Mutant(
+        "one leads",
+        "ops/leadership.py",
+        "IN EXCLUSIVE MODE NOWAIT",
+        "IN SHARE MODE NOWAIT",
+        "tests/ops/test_leadership.py::test_one_leads_and_the_next_takes_over",
+    ),
+    Mutant(
+        "the lock is asked for again before each job",
+        "ops/leadership.py",
+        'connection.exec_driver_sql("SELECT 1")',
+        "pass",
+        "tests/ops/test_leadership.py::test_who_lost_the_connection_stops_leading_at_once_and_lets_others_try_first",
+    ),
+    Mutant(
+        "the server ends a silent leader",
+        "ops/postgres.py",
+        '"idle_in_transaction_session_timeout": f"{silence}s"',
+        '"idle_in_transaction_session_timeout": "0"',
+        "tests/ops/test_leadership.py::test_a_leader_that_is_silent_loses_the_jobs",
+    ),
+    Mutant(
+        "only the worker's role takes the lock",
+        "migrations/rights.py",
+        "GRANT UPDATE ON yumen.leadership TO yumen_worker",
+        "GRANT UPDATE ON yumen.leadership TO yumen_worker, yumen_web",
+        "tests/ops/test_leadership.py::test_the_role_that_serves_cannot_keep_the_jobs_from_the_worker",
+    ),
+    Mutant(
+        "published heads are followed only where they extend ours",
+        "audit/checkpoint.py",
+        "        verify_consistency(last.size, head.size, last.root, head.root, proof)\n",
+        "",
+        "tests/audit/test_checkpoint.py::test_a_published_head_that_does_not_extend_ours_is_not_followed",
+    ),
+    Mutant(
+        "a word from before the stop counts no more",
+        "ca/authorities.py",
+        "> (stopped.epoch, stopped.idx)",
+        "> (0, 0)",
+        "tests/ca/test_issuance.py::test_a_word_from_before_the_stop_counts_no_more",
     ),
     # What an attack from outside has shown.
     Mutant(
