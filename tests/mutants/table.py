@@ -190,7 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "forged certificate fields are refused",
         "web/front.py",
-        "            refuse_forged(environ)\n",
+        "            refuse_forged(environ, found[0].takes if found else ())\n",
         "",
         "tests/web/test_door.py::test_forged_certificate_fields_are_refused_everywhere",
     ),
@@ -519,5 +519,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "    _names_must_be_free(tx, names)\n",
         "",
         "tests/authz/test_authzen.py::test_nobody_registers_the_name_of_another_asset_or_an_application_as_an_asset",
+    ),
+    # The production door.
+    Mutant(
+        "one certificate is one certificate",
+        "web/handover.py",
+        "if _is_one_sequence(der):",
+        "if der:",
+        "tests/web/test_behind.py::test_what_is_not_one_certificate_is_refused",
+    ),
+    Mutant(
+        "what the proxy hands over is no field any more",
+        "web/behind.py",
+        'environ.pop("HTTP_X_REAL_IP", None)',
+        'environ.get("HTTP_X_REAL_IP")',
+        "tests/web/test_behind.py::test_the_proxy_hands_over_certificate_and_address",
+    ),
+    Mutant(
+        "encoded delimiters are refused",
+        "web/paths.py",
+        "%(?:2f|5c|25|3b|3f|23)",
+        "%(?:5c|25|3b|3f|23)",
+        "tests/web/test_paths.py::test_what_could_be_read_in_another_way_is_refused",
+    ),
+    Mutant(
+        "the gate judges the certificate that the proxy hands over",
+        "authz/gate.py",
+        "    if shown.reasons:",
+        "    if False:",
+        "tests/web/test_gate.py::test_a_revoked_certificate_is_refused_within_two_seconds",
+    ),
+    Mutant(
+        "outsiders cannot fill the trail through a gate",
+        "authz/gate.py",
+        "if person is None and not admitted(world, caller):",
+        "if False:",
+        "tests/web/test_gate.py::test_outsiders_cannot_fill_the_trail_through_an_applications_gate",
     ),
 )
