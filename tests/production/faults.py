@@ -113,6 +113,18 @@ def full(machine: Machine, folder: str) -> Iterator[float]:
 
 
 @contextmanager
+def slow(machine: Machine, milliseconds: int) -> Iterator[float]:
+    """Let each flush of the database's disk wait so long; gives the moment."""
+    switch = machine.root / "var/tmp/milliseconds"
+    try:
+        switch.write_text(str(milliseconds))
+        switch.chmod(0o644)
+        yield time.monotonic()
+    finally:
+        switch.unlink()
+
+
+@contextmanager
 def _enough() -> Iterator[None]:
     try:
         yield

@@ -195,11 +195,8 @@ def code(secret: str, steps: int) -> str:
     return pyotp.TOTP(secret).at(dt.datetime.now(dt.UTC) + steps * dt.timedelta(seconds=30))
 
 
-def build(size: Size, *, preload: str = "") -> Production:
-    """Everything from empty machines to running processes, by the runbook.
-
-    `preload` names a library that the database is started with.
-    """
+def build(size: Size) -> Production:
+    """Everything from empty machines to running processes, by the runbook."""
     https, http, first, second = services.free_ports(4)
     values = {
         "dc=example,dc=cn": "dc=yumen,dc=demo",
@@ -213,7 +210,7 @@ def build(size: Size, *, preload: str = "") -> Production:
     }
     made = Production(Machine(values), {account.uid: account for account in province.accounts(1)})
     try:
-        _raise(made, size, preload)
+        _raise(made, size)
         made.told = {
             "https": f"https://localhost:{https}",
             "http": f"http://127.0.0.1:{http}",
@@ -228,7 +225,7 @@ def build(size: Size, *, preload: str = "") -> Production:
     return made
 
 
-def _raise(made: Production, size: Size, preload: str) -> None:
+def _raise(made: Production, size: Size) -> None:
     """Sections 1 to 5 of the runbook."""
     machine = made.machine
     machine.follow("1.")
@@ -244,7 +241,7 @@ def _raise(made: Production, size: Size, preload: str) -> None:
         if "restart postgresql" in command:
             if "postgresql" in machine.running:
                 machine.end("postgresql", signal.SIGINT)
-            services.start_database(machine, **({"LD_PRELOAD": preload} if preload else {}))
+            services.start_database(machine)
 
     machine.follow("2.", happened)
     machine.follow("3.", happened)

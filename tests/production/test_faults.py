@@ -15,7 +15,7 @@ import pytest
 
 from cli.story.ending import question
 from core.errors import Error, Unavailable
-from tests.production.faults import PATIENCE, eventually, frozen, full, unplugged, witnessed
+from tests.production.faults import PATIENCE, eventually, frozen, full, slow, unplugged, witnessed
 from tests.production.machine import until
 from tests.production.stage import STANDBY, WEB, WORKER, Direct, Production
 
@@ -139,6 +139,30 @@ def test_a_full_disk_is_a_no_and_status_goes_on(production: Production):
                 status_is_served(production, number)
         for number in (1, 2):
             eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
+
+
+@pytest.mark.component("gcc")
+def test_a_slow_disk_makes_answers_slow_and_none_of_them_early(production: Production):
+    with witnessed(production) as witness:
+        with slow(production.machine, 500) as since:
+            began = time.monotonic()
+            assert decides(production, 1)
+            assert time.monotonic() - began >= 0.5
+            time.sleep(2)
+            status_is_served(production, 1)
+            assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
+
+
+@pytest.mark.proof
+@pytest.mark.component("gcc")
+def test_a_disk_that_hardly_answers_is_a_no(production: Production):
+    with witnessed(production):
+        with slow(production.machine, 15_000):
+            with pytest.raises(Unavailable):
+                decides(production, 1)
+            status_is_served(production, 1)
+        for number in (1, 2):
+            eventually(lambda number=number: decides(production, number), 15 + MENDED_SECONDS, "it does not recover")
 
 
 def test_the_standby_works_when_the_worker_is_killed(production: Production):
