@@ -1,11 +1,12 @@
 """How directory servers differ, as data: what their entries are called, and how a change is noticed. Pure.
 
-Whatever the server calls things, an entry leaves here as `authz.people.build` reads it: `inetOrgPerson`,
+Whatever the server calls things, an entry leaves here as `authz.tree` reads it: `inetOrgPerson`,
 `organizationalUnit` and `groupOfNames`, each with `entryUUID`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,17 @@ class Stamp(NamedTuple):
     def behind(self, other: Stamp) -> bool:
         """Whether the other one saw a change that is missing here."""
         return self.server == other.server and any(self.at.get(replica, "") < last for replica, last in other.at.items())
+
+
+def mark_of(stamp: Stamp, about: str) -> str:
+    """`stamp` of the servers that `about` names, for keeping."""
+    return json.dumps([about, dict(stamp.at)])
+
+
+def stamp_in(mark: str, about: str) -> Stamp | None:
+    """The stamp that was kept as `mark`, or nothing when it was another's."""
+    kept, at = json.loads(mark) if mark else ("", {})
+    return Stamp("", at) if kept == about else None
 
 
 def matching(template: str, **values: str) -> str:
@@ -121,7 +133,7 @@ class Dialect:
         return sorted(names | {theirs.partition(";")[0] for theirs in (*self.person.values(), *self.unit.values())})
 
     def entries(self, found: Iterable[Found]) -> list[Entry]:
-        """What the server sent, as `authz.people.build` reads it, always in the same order.
+        """What the server sent, as `authz.tree` reads it, always in the same order.
 
         Raises:
             Malformed: an entry has no identity, or values that are no text.

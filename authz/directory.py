@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +23,11 @@ import ldap3
 import structlog
 from ldap3.core.exceptions import LDAPOperationResult
 
-from authz import ldif
-from authz.dialects import DIALECTS, Dialect, Found, Stamp, matching, part
+from authz.dialects import DIALECTS, Dialect, Found, Stamp, mark_of, matching, part, stamp_in
 from authz.failover import Broken, Deadline, Server, Servers
 from authz.ldif import MAX_PASSWORD_BYTES, Reading
 from authz.people import Entry, normal_dn
+from authz.tree import keyed
 from core.errors import Error, Unauthenticated, Unavailable
 from core.settings import Directory as Settings
 
@@ -194,6 +193,8 @@ class LdapDirectory:
         self._dialect: Dialect = DIALECTS[settings.dialect]
         self._servers = Servers([Server(url, self._connector(url)) for url in settings.urls.split()])
         self._lock = threading.Lock()
+        #: What marks are good for: other servers count their changes otherwise.
+        self._about = f"{settings.base} {' '.join(sorted(settings.urls.split()))}"
         self._suffix = ""
         self._stamp: Stamp | None = None
         self._reading: Reading | None = None
@@ -202,15 +203,19 @@ class LdapDirectory:
         """Close all connections."""
         self._servers.close()
 
-    def read(self) -> Reading:
+    def read(self, after: str = "") -> Reading:
         """See `authz.ldif.Source.read`. Everything is read again only when the servers' mark of the last change moved."""
         with self._lock:
+            self._stamp = self._stamp or stamp_in(after, self._about)
             stamp = self._servers.ask(self._stamp_of, Deadline(self._settings.deadline.total_seconds()))
             if self._reading is None or stamp != self._stamp:
                 stamp, entries = self._servers.ask(self._everything, Deadline(self._settings.read_deadline.total_seconds()))
-                digest = sha256(ldif.encode(entries)).hexdigest()
-                if self._reading is None or digest != self._reading.digest:
-                    self._reading = Reading(digest, tuple(entries))
+                found = keyed(entries)
+                same = self._reading is not None and self._reading.by_id == found
+                self._reading = Reading(
+                    self._reading.by_id if same and self._reading else found,
+                    mark=mark_of(stamp, self._about) if self._dialect.ordered else "",
+                )
                 self._stamp = stamp
             return self._reading
 
@@ -241,7 +246,7 @@ class LdapDirectory:
         def bind(server: Server[LdapLink], deadline: Deadline) -> bool:
             connection = self._open(server.name, {"user": dn, "password": password}, deadline)
             try:
-                return _binds(connection)
+                return _binds(connection, deadline)
             finally:
                 _close(connection)
 
@@ -283,7 +288,7 @@ class LdapDirectory:
         def connect(deadline: Deadline) -> LdapLink:
             connection = self._open(url, self._credentials(), deadline)
             with _closed_on_error(connection):
-                if not _binds(connection):
+                if not _binds(connection, deadline):
                     raise Broken("the server refused the account of directory.bind_dn")
             return LdapLink(connection, self._settings.receive_timeout.total_seconds())
 
@@ -316,7 +321,9 @@ class LdapDirectory:
 
     def _open_at(self, address: str, port: int, url: str, credentials: dict[str, Any], deadline: Deadline) -> ldap3.Connection:
         parts, settings, left = urlsplit(url), self._settings, deadline.left()
-        patience = math.ceil(min(settings.receive_timeout.total_seconds(), left))
+        patience = math.floor(min(settings.receive_timeout.total_seconds(), left))
+        if not patience:  # the library waits for whole seconds
+            raise Broken("no time is left", frozen=True)
         tls = _VerifiedTls(
             validate=ssl.CERT_REQUIRED,
             ca_certs_file=str(settings.ca_file),
@@ -364,13 +371,15 @@ def _plausible(text: str, most: int) -> bool:
         return False
 
 
-def _binds(connection: ldap3.Connection) -> bool:
+def _binds(connection: ldap3.Connection, deadline: Deadline) -> bool:
     """Whether the server accepts the credentials of `connection`.
 
     Raises:
         Broken: it says neither yes nor no.
     """
-    with _broken("bind", connection.receive_timeout):
+    patience = min(float(connection.receive_timeout), deadline.left())
+    with _broken("bind", patience):
+        connection.socket.settimeout(patience)
         try:
             _, result, _, _ = connection.bind()
         except LDAPOperationResult as error:

@@ -11,7 +11,7 @@ import binascii
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +21,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from argon2.low_level import Type
 
 from authz.people import Entry
+from authz.tree import keyed
 from core.errors import Malformed, Unauthenticated, Unavailable
 from core.seal import write_durably
 
@@ -39,17 +40,27 @@ DEFAULT = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Ty
 
 
 class Reading(NamedTuple):
-    """What the directory held when it was looked at; `digest` changes when anything in it changes."""
+    """What the directory held when it was looked at: entries by entryUUID; the same mapping while nothing changed."""
 
-    digest: str
-    entries: tuple[Entry, ...]
+    by_id: Mapping[str, Entry]
+    #: Whether whatever is not in it was asked for: otherwise something may be gone, and the next reading tells.
+    settled: bool = True
+    #: How far the servers were, for `read(after=…)`.
+    mark: str = ""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries."""
+        return tuple(self.by_id.values())
 
 
 class Source(Protocol):
     """A directory. Both calls may be made from any thread; neither retries; neither answers from an older reading."""
 
-    def read(self) -> Reading:
+    def read(self, after: str = "") -> Reading:
         """Everything that is in it now; the same value again (by identity) while nothing changed.
+
+        A server that is not yet as far as the mark `after` is not believed.
 
         Raises:
             Unavailable: it cannot be reached.
@@ -76,10 +87,11 @@ class LdifDirectory:
         self._lock = threading.Lock()
         self._stamp: tuple[int, ...] = ()
         self._reading: Reading | None = None
+        self._digest = b""
         self._hasher = hasher
         self._nobody = hasher.hash("nobody has this password")
 
-    def read(self) -> Reading:
+    def read(self, after: str = "") -> Reading:
         """See `Source.read`."""
         with self._lock:
             try:
@@ -100,9 +112,9 @@ class LdifDirectory:
                     path=self._path,
                     reason=error.strerror,
                 ) from error
-            digest = sha256(data).hexdigest()
-            if self._reading is None or digest != self._reading.digest:
-                self._reading = Reading(digest, tuple(parse(data)))
+            digest = sha256(data).digest()
+            if self._reading is None or digest != self._digest:
+                self._reading, self._digest = Reading(keyed(parse(data))), digest
             # A file changed a moment ago may change again within one tick of its time stamp.
             self._stamp = stamp if time.time_ns() - max(stamp[2:]) > _TICK else ()
             return self._reading

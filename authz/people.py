@@ -3,16 +3,13 @@
 A unit stands on two axes: the government of its place (块: province, city, county) and its vertical line (条: the
 bureau of the same business one level up). Officers of any unit on either axis above it may act for it.
 
-A role is a group `cn=<role>,ou=roles,<unit>`: its place in the tree is its scope. Groups may contain groups; the closure
-is computed here, by entry, and cycles end.
+A role is a group `cn=<role>,ou=roles,<unit>`: its place in the tree is its scope. Groups may contain groups.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -26,7 +23,6 @@ ROLES = ("staff", "registrar", "system-admin", "security-admin", "auditor", "app
 _RDN = re.compile(r"(?:[^,\\]|\\.)+|(?<=,)(?=,|$)", re.DOTALL)
 _PIECE = re.compile(r"\\([0-9A-Fa-f]{2})|\\(.)|([^\\])", re.DOTALL)
 _ESCAPED = re.compile(r"[\0\"+,;<>\\]|^[# ]| $")
-_ROLE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 class Entry(NamedTuple):
@@ -86,9 +82,8 @@ class Holding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One reading of the directory. Never changed; a new reading is a new value."""
+    """The directory at one moment. Never changed; `authz.tree` works out the next one."""
 
-    read_at: dt.datetime
     people: Mapping[str, Person]
     by_uid: Mapping[str, Person]
     by_id: Mapping[str, Person]
@@ -119,9 +114,9 @@ class Directory:
         return sum(map(len, self.holdings.values()))
 
 
-def empty(read_at: dt.datetime) -> Directory:
+def empty() -> Directory:
     """A directory in which nobody is."""
-    return Directory(read_at, *(MappingProxyType({}) for _ in range(5)))
+    return Directory(*(MappingProxyType({}) for _ in range(5)))
 
 
 def normal_dn(dn: str) -> str:
@@ -155,123 +150,3 @@ def _unescaped(value: str) -> str:
 
 def _hex(match: re.Match[str]) -> str:
     return f"\\{ord(match[0]):02x}"
-
-
-def build(entries: Iterable[Entry], pseudonym: Callable[[str], str], read_at: dt.datetime) -> Directory:
-    """The directory that `entries` describe.
-
-    Raises:
-        Malformed: an entry lacks entryUUID, two share one or a uid, or a person stands in no unit.
-    """
-    by_dn: dict[str, Entry] = {}
-    seen: set[str] = set()
-    for entry in entries:
-        key, identity = normal_dn(entry.dn), _identity(entry)
-        if key in by_dn or identity in seen:
-            raise Malformed("the directory holds `{dn}` or its entryUUID twice; remove one", dn=entry.dn)
-        by_dn[key] = entry
-        seen.add(identity)
-    units = _units(by_dn)
-    people = _people(by_dn, units, pseudonym)
-    by_uid = {person.uid: person for person in people.values()}
-    if len(by_uid) != len(people):
-        raise Malformed("two persons of the directory share a uid; change one")
-    return Directory(
-        read_at,
-        MappingProxyType({person.uuid: person for person in people.values()}),
-        MappingProxyType(by_uid),
-        MappingProxyType({person.id: person for person in people.values()}),
-        MappingProxyType({unit.id: unit for unit in units.values()}),
-        MappingProxyType(_holdings(by_dn, units, people)),
-    )
-
-
-def _identity(entry: Entry) -> str:
-    try:
-        return str(uuid.UUID(entry.one("entryuuid")))
-    except ValueError:
-        raise Malformed("`{dn}` has no entryUUID; export the directory with operational attributes", dn=entry.dn) from None
-
-
-def _classes(entry: Entry) -> set[str]:
-    return {value.lower() for value in entry.attributes.get("objectclass", ())}
-
-
-def _above(dn: str) -> str:
-    return dn.partition(",")[2]
-
-
-def _units(by_dn: Mapping[str, Entry]) -> dict[str, Unit]:
-    """Units by normal DN, those nearer to the root first."""
-    units: dict[str, Unit] = {}
-    marked = [dn for dn, entry in by_dn.items() if "organizationalunit" in _classes(entry) and "ou;lang-zh" in entry.attributes]
-    for dn in sorted(marked, key=lambda dn: dn.count(",")):
-        entry, parent = by_dn[dn], units.get(_above(dn))
-        identity, line = _identity(entry), entry.one("businesscategory")
-        chain = (*(parent.chain if parent else ()), identity)
-        superiors = {
-            unit.id
-            for unit in units.values()
-            if line and parent and unit.line == line and unit.parent in parent.chain and unit.level < parent.level
-        }
-        units[dn] = Unit(
-            id=identity,
-            name=entry.one("ou;lang-zh"),
-            name_en=entry.one("ou;lang-en") or entry.one("ou"),
-            parent=parent.id if parent else "",
-            level=0 if not parent else parent.level if line else parent.level + 1,
-            line=line,
-            chain=chain,
-            above=frozenset(chain) | superiors,
-        )
-    return units
-
-
-def _people(by_dn: Mapping[str, Entry], units: Mapping[str, Unit], pseudonym: Callable[[str], str]) -> dict[str, Person]:
-    people = {}
-    for dn, entry in by_dn.items():
-        if "inetorgperson" not in _classes(entry):
-            continue
-        place = _above(dn)
-        while place and place not in units:
-            place = _above(place)
-        identity, uid = _identity(entry), entry.one("uid")
-        if not place or not uid:
-            raise Malformed("the person `{dn}` has no uid or stands in no unit; move the entry below one", dn=entry.dn)
-        people[dn] = Person(
-            uuid=identity,
-            id=pseudonym(identity),
-            uid=uid,
-            name=entry.one("displayname") or entry.one("cn"),
-            name_en=entry.one("cn"),
-            mail=entry.one("mail"),
-            unit=units[place].id,
-            active=entry.one("employeetype").lower() != "inactive",
-        )
-    return people
-
-
-def _holdings(by_dn: Mapping[str, Entry], units: Mapping[str, Unit], people: Mapping[str, Person]) -> dict[str, frozenset[Holding]]:
-    groups = {dn: entry for dn, entry in by_dn.items() if "groupofnames" in _classes(entry)}
-    members = {dn: [normal_dn(value) for value in entry.attributes.get("member", ())] for dn, entry in groups.items()}
-    found: dict[str, set[Holding]] = {person.uuid: set() for person in people.values()}
-    for dn, entry in groups.items():
-        role, place = entry.one("cn").lower(), _above(dn)
-        if not place.startswith("ou=roles,") or (unit := units.get(_above(place))) is None or not _ROLE.fullmatch(role):
-            continue
-        for member in _closure(dn, members):
-            if (person := people.get(member)) is not None:
-                found[person.uuid].add(Holding(role, unit.id))
-    return {identity: frozenset(held) for identity, held in found.items()}
-
-
-def _closure(group: str, members: Mapping[str, list[str]]) -> set[str]:
-    """Everything reachable from `group` through `members`; a cycle of groups ends."""
-    reached: set[str] = set()
-    waiting = list(members[group])
-    while waiting:
-        dn = waiting.pop()
-        if dn not in reached:
-            reached.add(dn)
-            waiting += members.get(dn, [])
-    return reached

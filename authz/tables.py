@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, select, update
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.database import Instant, Model, insertion
+from core.database import Instant, Model, insertion, ring
 
 
 class Revision(Model):
@@ -22,19 +22,46 @@ class Revision(Model):
     value: Mapped[int] = mapped_column(BigInteger)
 
 
+class EntryRow(Model):
+    """One entry of the directory that is in force, with no attribute that nothing follows from; without a DN it is gone."""
+
+    __tablename__ = "authz_entry"
+    uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
+    dn: Mapped[str] = mapped_column(Text)
+    #: JSON object: lists of values by name.
+    attributes: Mapped[str] = mapped_column(Text)
+    #: The revision with which it became what it is.
+    revision: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
 class DirectoryState(Model):
-    """One row: the directory that is in force, and the one that was refused, by digest."""
+    """One row: the directory that is in force, and the one that was refused."""
 
     __tablename__ = "authz_directory"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: The last revision that changed an entry.
+    revision: Mapped[int] = mapped_column(BigInteger)
+    #: What identifies all entries together.
     digest: Mapped[str] = mapped_column(String(64))
     memberships: Mapped[int]
-    #: The directory in force without its passwords (compressed LDIF): what a start falls back to when it finds it cut.
-    copy: Mapped[bytes] = mapped_column(LargeBinary)
-    #: A reading that would drop too much and waits for a security administrator; empty when none does.
+    #: How far the servers were when it was read, in the words of the source: one that lags behind is not asked.
+    mark: Mapped[str] = mapped_column(Text, default="")
+    #: Digest of a reading that would drop too much and waits for a security administrator; empty when none does.
     refused: Mapped[str] = mapped_column(String(64), default="")
     #: The reading that a security administrator accepted although it drops much.
     accepted: Mapped[str] = mapped_column(String(64), default="")
+
+
+class DirectoryLook(Model):
+    """One row: the last look at the directory that was announced, and the last one that succeeded."""
+
+    __tablename__ = "authz_look"
+    __volatile__ = True
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    announced: Mapped[int] = mapped_column(BigInteger)
+    done: Mapped[int] = mapped_column(BigInteger)
+    #: Why the last look failed, or empty.
+    problem: Mapped[str] = mapped_column(String(500))
 
 
 class Confirmation(Model):
@@ -236,7 +263,8 @@ def in_order(db: Session) -> None:
 
 
 def changed(db: Session) -> int:
-    """Count one change that snapshots must see, in the transaction of `db`; the new revision."""
+    """Count one change that snapshots must see, in the transaction of `db`, and wake them when it commits; the new revision."""
+    ring(db)
     found: int | None = db.scalar(update(Revision).where(Revision.id == 1).values(value=Revision.value + 1).returning(Revision.value))
     if found is None:
         db.execute(insertion(db)(Revision).values(id=1, value=1).on_conflict_do_nothing())

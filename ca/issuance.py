@@ -133,15 +133,15 @@ def _rehearse(works: Works, order: Order, issuer: Issuer) -> Rehearsed | None:
 def _built(works: Works, order: Order, issuer: Issuer) -> tuple[Rehearsed, list[str]]:
     profile = PROFILES[order.profile]
     serial = new_serial()
-    asked = profiles.Order(
+    content = profiles.Content(
         subject=order.subject,
         public_key=order.public_key,
         serial=serial,
         not_before=works.now() - works.settings.backdate,
         urls=_urls(works, order, profile),
     )
-    facts = profiles.Issuer.of(issuer.certificate) if issuer.certificate else profiles.Issuer.itself(asked, profile)
-    rehearsed = profiles.template(profile, issuer=facts, order=asked).sign(_throw_away(issuer.suite.name), issuer.suite.digest)
+    facts = profiles.Issuer.of(issuer.certificate) if issuer.certificate else profiles.Issuer.itself(content, profile)
+    rehearsed = profiles.template(profile, issuer=facts, content=content).sign(_throw_away(issuer.suite.name), issuer.suite.digest)
     made = Rehearsed(
         order=order,
         issuer=issuer,

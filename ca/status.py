@@ -100,7 +100,7 @@ class Responder:
         self._signed: Counter[tuple[str, int]] = Counter()
         #: How many answers were signed for whoever asked, and how many were kept from before.
         self.answered = {"signed": 0, "kept": 0}
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), trail.database.bell()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -111,6 +111,7 @@ class Responder:
     def close(self) -> None:
         """Stop polling and record what was counted."""
         self._stop.set()
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
         self.count(everything=True)
@@ -197,7 +198,9 @@ class Responder:
                 self._signed.update(over)
 
     def _run(self) -> None:
-        while not self._stop.wait(POLL.total_seconds()):
+        while not self._stop.is_set():
+            self._wake.wait(POLL.total_seconds())
+            self._wake.clear()
             try:
                 self.poll()
                 self.count()

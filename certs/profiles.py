@@ -207,20 +207,20 @@ class Issuer:
         )
 
     @classmethod
-    def itself(cls, order: Order, profile: Profile) -> Issuer:
+    def itself(cls, content: Content, profile: Profile) -> Issuer:
         """The facts of a root that will sign its own certificate."""
-        name = order.subject.name()
+        name = content.subject.name()
         return cls(
             name=name,
-            key_identifier=x509.SubjectKeyIdentifier.from_public_key(order.public_key).digest,
-            suite=suite_of(order.public_key),
-            not_after=last_second(order.not_before, profile.lifetime),
+            key_identifier=x509.SubjectKeyIdentifier.from_public_key(content.public_key).digest,
+            suite=suite_of(content.public_key),
+            not_after=last_second(content.not_before, profile.lifetime),
             name_der=name.public_bytes(),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Content:
     """What one certificate adds to its profile."""
 
     subject: Subject
@@ -235,54 +235,54 @@ def last_second(not_before: dt.datetime, lifetime: dt.timedelta) -> dt.datetime:
     return not_before + lifetime - dt.timedelta(seconds=1)
 
 
-def template(profile: Profile, *, issuer: Issuer, order: Order) -> x509.CertificateBuilder:
+def template(profile: Profile, *, issuer: Issuer, content: Content) -> x509.CertificateBuilder:
     """Everything that will be signed, unsigned. notAfter is the issuer's when the profile's would be later.
 
     Raises:
         Malformed: the subject is of another kind than the profile's, cannot be named, or its issuer ends too early.
     """
-    if order.subject.kind is not profile.kind:
+    if content.subject.kind is not profile.kind:
         raise Malformed(
             "profile `{profile}` is for subjects of kind {kind}, not {given}; choose another profile",
             profile=profile.name,
             kind=profile.kind,
-            given=order.subject.kind,
+            given=content.subject.kind,
         )
-    not_before = order.not_before.replace(microsecond=0)
+    not_before = content.not_before.replace(microsecond=0)
     not_after = min(last_second(not_before, profile.lifetime), issuer.not_after)
     if not_after <= not_before:
         raise Malformed("the issuer's certificate ends at {end}; renew it before issuing", end=issuer.not_after.isoformat())
     builder = (
         x509.CertificateBuilder()
         .issuer_name(issuer.name)
-        .subject_name(order.subject.name())
-        .public_key(order.public_key)
-        .serial_number(order.serial)
+        .subject_name(content.subject.name())
+        .public_key(content.public_key)
+        .serial_number(content.serial)
         .not_valid_before(not_before)
         .not_valid_after(not_after)
     )
-    for value, critical in _extensions(profile, issuer, order):
+    for value, critical in _extensions(profile, issuer, content):
         builder = builder.add_extension(value, critical)
     return builder
 
 
-def _extensions(profile: Profile, issuer: Issuer, order: Order) -> list[tuple[x509.ExtensionType, bool]]:
+def _extensions(profile: Profile, issuer: Issuer, content: Content) -> list[tuple[x509.ExtensionType, bool]]:
     policy = ANY_POLICY if profile.authority else profile.policy_oid
     found: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(profile.authority, profile.path_length), True),
         (key_usage(profile), True),
-        (x509.SubjectKeyIdentifier.from_public_key(order.public_key), False),
+        (x509.SubjectKeyIdentifier.from_public_key(content.public_key), False),
         (x509.AuthorityKeyIdentifier(issuer.key_identifier, None, None), False),
         (x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier(policy), None)]), False),
     ]
     if profile.extended_key_usage:
         usages = [x509.ObjectIdentifier(dotted) for dotted in profile.extended_key_usage]
         found.append((x509.ExtendedKeyUsage(usages), False))
-    if alternatives := order.subject.alternative_names():
+    if alternatives := content.subject.alternative_names():
         found.append((alternatives, False))
     if profile.no_check:
         found.append((x509.OCSPNoCheck(), False))
-    return found + _status(order.urls)
+    return found + _status(content.urls)
 
 
 def _status(urls: StatusUrls) -> list[tuple[x509.ExtensionType, bool]]:

@@ -15,20 +15,21 @@ import select
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, SelectBase, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import DateTime, Dialect, Engine, MetaData, NullPool, SelectBase, TypeDecorator, create_engine, event, make_url, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as SilentPool
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from core.errors import Unavailable
 
@@ -46,6 +47,10 @@ _SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
 }
+
+
+#: How long whoever listens for changes waits at most until he sees that he shall end.
+_LISTENING_SECONDS = 0.25
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -96,6 +101,9 @@ class Database:
     begin: str = "BEGIN IMMEDIATE"
     #: What the driver raises when the database does not do its part.
     failures: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+    #: Where a commit does not wait for the disk.
+    hasty: Engine | None = None
+    _bells: list[threading.Event] = field(default_factory=list, repr=False)
     _thread: threading.local = field(default_factory=threading.local, repr=False)
 
     @contextmanager
@@ -139,7 +147,7 @@ class Database:
         with self._exclusive():
             self._thread.writing = True
             try:
-                with Session(self.engine, expire_on_commit=False) as session:
+                with Session(self.engine, expire_on_commit=False, info={"ring": self._ring}) as session:
                     session.connection(execution_options={"yumen_write": True})
                     yield session
                     session.commit()
@@ -172,6 +180,59 @@ class Database:
         finally:
             self._thread.writing = False
 
+    def jot(self, change: ReturningInsert[Any] | ReturningUpdate[Any]) -> Any:
+        """Change volatile rows by one statement whose commit does not wait for the disk; the value that it returns, if any.
+
+        Raises:
+            Unavailable: as for `writing`.
+        """
+        volatile = {mapper.class_.__tablename__ for mapper in Model.registry.mappers if mapper.class_.__volatile__}
+        if self.in_write or getattr(change.table, "name", "") not in volatile:
+            raise RuntimeError("only volatile rows are jotted down, and not inside a write transaction")
+        try:
+            with self._exclusive(), Session(self.hasty or self.engine) as session:
+                session.connection(execution_options={"yumen_write": True})
+                if self.hasty is None:
+                    session.execute(text("SET LOCAL synchronous_commit = off"))
+                found = session.scalar(change)
+                session.commit()
+                return found
+        except self._refusals as error:
+            raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
+
+    def bell(self) -> threading.Event:
+        """Is set when a transaction that asked for it with `ring` has committed: clear it, look, and look now and then without it."""
+        self._bells.append(made := threading.Event())
+        return made
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While the block runs, the transactions of other processes ring the bells of this one as well; on PostgreSQL only."""
+        stop = threading.Event()
+        threading.Thread(target=self._listen, args=(stop,), name="database-bell", daemon=True).start()
+        try:
+            yield
+        finally:
+            stop.set()
+
+    def _listen(self, stop: threading.Event) -> None:
+        while self.lock is None and not stop.wait(_LISTENING_SECONDS):
+            with suppress(*self.failures):
+                self._hear(stop)
+
+    def _hear(self, stop: threading.Event) -> None:
+        address = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with import_module("psycopg").connect(address, autocommit=True, connect_timeout=2) as connection:
+            connection.execute("LISTEN yumen")
+            self._ring()  # who knows what was missed before
+            while not stop.is_set():
+                if list(connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1)):
+                    self._ring()
+
     @property
     def _refusals(self) -> tuple[type[Exception], ...]:
         return (*self.failures, OperationalError, SilentPool)
@@ -187,6 +248,13 @@ class Database:
     def in_write(self) -> bool:
         """Whether this thread holds the write transaction: waiting for the flusher then would never end."""
         return getattr(self._thread, "writing", False)
+
+
+def ring(session: Session) -> None:
+    """Ring the bell when the write transaction of `session` commits; on PostgreSQL in every process that listens."""
+    event.listen(session, "after_commit", lambda _: session.info["ring"](), once=True)
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("NOTIFY yumen"))
 
 
 def insertion(session: Session) -> Any:
@@ -278,26 +346,30 @@ class _Waiter:
 
 def open_sqlite(path: Path) -> Database:
     """Open (or create) the SQLite database at `path`; its lock file stands beside it."""
+    hasty = _sqlite(path, "NORMAL", poolclass=NullPool)  # the journal alone is not waited for: nothing can be damaged
+    return Database(_sqlite(path, "FULL", pool_size=32), path.with_suffix(".lock"), hasty=hasty)
+
+
+def _sqlite(path: Path, synchronous: str, **pool: Any) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         connect_args={"check_same_thread": False, "timeout": 2},
-        pool_size=32,
         hide_parameters=True,  # an error's text goes into logs, and what it was about may be personal
+        **pool,
     )
 
     @event.listens_for(engine, "connect")
     def _settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         assert isinstance(connection, sqlite3.Connection)
         connection.isolation_level = None  # we begin transactions ourselves; the driver would begin them too late
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        write = connection.get_execution_options().get("yumen_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("yumen_write") else "BEGIN")
 
-    return Database(engine, path.with_suffix(".lock"))
+    return engine
 
 
 def open_postgres(url: str) -> Database:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -37,18 +37,30 @@ def _add_request_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) 
     return line
 
 
+class _OfLibraries(logging.StreamHandler[TextIO]):
+    """What libraries log, in our form."""
+
+
 def configure(*, json: bool | None = None) -> None:
-    """Send logs to standard error: readable on a terminal, JSON lines otherwise."""
+    """Send logs to standard error, those of libraries as well: readable on a terminal, JSON lines otherwise."""
     json = not sys.stderr.isatty() if json is None else json
+    steps: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_request_id,
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    handler = _OfLibraries(sys.stderr)
+    unmarked = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=steps, processors=[unmarked, renderer]))
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _OfLibraries)] + [handler]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _add_request_id,
-            structlog.processors.format_exc_info,
-            redact,
-            structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(),
-        ],
+        processors=[*steps, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,

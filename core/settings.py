@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,6 +22,9 @@ DEFAULT_HOME = Path("var")
 
 #: Kinds of directory servers; `authz/dialects.py` says how they differ.
 DIRECTORY_DIALECTS = ("openldap", "389ds", "ad")
+
+#: Variables that are no setting: where settings are found, and what the commands of a person read.
+_NO_SETTINGS = ("HOME", "SETTINGS", "MODE", "URL", "CA_FILE", "SESSION", "PASSWORD", "TOTP", "P12_PASSWORD")
 
 _OF_LDAP = ("base", "bind_dn", "password_file", "ca_file", "client_cert", "client_key")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -269,6 +273,7 @@ def parse(raw: dict[str, Any], environ: Mapping[str, str], home: Path) -> Settin
                 continue
             sections[name] = _section(name, kind, values | _overrides(name, kind, environ), home, found)
     found += [f"{name}: unknown; see docs/settings.md" for name in sorted(raw)]
+    found += _strangers(environ, {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)})
     if not isinstance(mode, str):
         found.append("mode: must be a string")
     if found:
@@ -282,6 +287,19 @@ def parse(raw: dict[str, Any], environ: Mapping[str, str], home: Path) -> Settin
 def _overrides(section: str, kind: Any, environ: Mapping[str, str]) -> dict[str, str]:
     names = {field.name: f"YUMEN_{section}_{field.name}".upper() for field in dataclasses.fields(kind)}
     return {name: environ[variable] for name, variable in names.items() if variable in environ}
+
+
+def _strangers(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> list[str]:
+    """Variables that are meant as settings, by their section or their likeness to one, and are none."""
+    known = {f"{section}_{field.name}".upper() for section, kind in kinds.items() for field in dataclasses.fields(kind)}
+    known.update(_NO_SETTINGS)
+    sections = tuple(f"{section}_".upper() for section in kinds)
+    found = []
+    for name in sorted(name.removeprefix("YUMEN_") for name in environ if name.startswith("YUMEN_")):
+        near = get_close_matches(name, sorted(known), 1, 0.8)
+        if name not in known and (near or name.startswith(sections)):
+            found.append(f"YUMEN_{name}: unknown{f'; did you mean YUMEN_{near[0]}?' if near else ''}; see docs/settings.md")
+    return found
 
 
 def _section(section: str, kind: Any, values: dict[str, Any], home: Path, found: list[str]) -> Any:

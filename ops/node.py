@@ -24,6 +24,7 @@ from audit.trail import LOGS, Trail, Writer, open_trail
 from authz import keys as authz_keys
 from authz.decide import Target, service_permit
 from authz.directory import LdapDirectory
+from authz.follower import Follower
 from authz.ldif import LdifDirectory, Source
 from authz.snapshot import Freshness
 from authz.world import World
@@ -47,6 +48,9 @@ _NOISE_SECONDS = 5.0
 
 #: How long the authorities are kept before they are looked for again.
 _ANCHORS_SECONDS = 0.25
+
+#: How long a process that only serves waits at its start for word of the one that follows the directory.
+_LEADER_SECONDS = 2.0
 
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
@@ -73,6 +77,8 @@ class Node:
     worker_vault: Vault | None
     trail: Trail
     world: World
+    #: Reads the directory for everybody, in the process that leads.
+    follower: Follower
     responder: Responder
     noise: Noise
     #: Whether somebody does the jobs.
@@ -131,10 +137,8 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     source = _source(settings)
     stack.callback(source.close)
     world = World(trail, source, authz_keys.open_keys(vault), settings, trust=Anchors(database))
-    if world.refresh().freshness is Freshness.STALE:
-        raise Unavailable(
-            "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
-        )
+    stack.enter_context(database.listening())
+    follower = _followed(world, role, stack)
     world.start()
     stack.callback(world.close)
     responder = Responder(trail, SealedSigners(vault), settings.ca)
@@ -158,6 +162,7 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         worker_vault=keys,
         trail=trail,
         world=world,
+        follower=follower,
         responder=responder,
         noise=noise,
         lead=lead,
@@ -165,6 +170,32 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         works=_works(trail, world, keys, settings) if keys else None,
         _open=stack.pop_all(),
     )
+
+
+def _followed(world: World, role: str, stack: ExitStack) -> Follower:
+    """What follows the directory, after it was seen that there is one.
+
+    In the embedded form, and for the operator, who may be alone, its source is read. Processes that share a database start
+    from the rows: until one of them follows the directory they decide nothing, but revocation lists and status go out.
+
+    Raises:
+        Unavailable: it cannot be read, or was never.
+    """
+    follower, alone = Follower(world), world.settings.embedded or role == "operator"
+    while alone and follower.step():
+        pass
+    end = time.monotonic() + (0 if alone else _LEADER_SECONDS)
+    while (found := world.refresh()).freshness is Freshness.STALE and time.monotonic() < end and role == "serve":
+        time.sleep(_ANCHORS_SECONDS)
+    if found.freshness is Freshness.STALE and (alone or not found.directory.people) and role != "worker":
+        raise Unavailable(
+            "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())
+        )
+    if role == "operator":
+        following = Ticker("directory", world.settings.authz.poll.total_seconds(), follower.step)
+        following.start()
+        stack.callback(following.stop)
+    return follower
 
 
 def _source(settings: Settings) -> Source:

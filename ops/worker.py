@@ -54,6 +54,10 @@ class Worker:
         self._claim = leadership(node.settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        # The directory has a thread of its own: what is slow here must not age it.
+        self._reading = threading.Thread(
+            target=node.follower.follow, args=(self._stop, lambda: self.leading), name="directory", daemon=True
+        )
         authority = Authority(node.works)
         self._jobs = [
             _Job("authority", node.settings.ca.period.total_seconds(), authority.step),
@@ -74,6 +78,7 @@ class Worker:
         """Begin to work, or to stand by while another process works."""
         self._claim.take()
         self._thread.start()
+        self._reading.start()
         self._reconciling.start()
 
     def stop(self) -> None:
@@ -82,6 +87,7 @@ class Worker:
         self._reconciler.stop()
         self._reconciling.stop()
         self._thread.join()
+        self._reading.join()
         self._claim.release()
 
     def _run(self) -> None:

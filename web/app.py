@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import IntegerConverter
@@ -19,8 +20,18 @@ from web.metrics import Metrics
 if TYPE_CHECKING:
     from ops.node import Node
 
+log = structlog.get_logger()
+
 #: What is no page loads nothing and stands in nobody's frame; pages have their own policy (`web.pages.frame`).
 _CONTENT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class _Portal(Flask):
+    """The framework's application, whose failures are logged in our words: an address may hold a person's name."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Log what nobody caught, with the route as it was declared."""
+        log.error("request failed", route=door.visit().route, method=request.method, exc_info=exc_info)
 
 
 class _Number(IntegerConverter):
@@ -31,7 +42,7 @@ class _Number(IntegerConverter):
 
 def create_app(node: Node) -> Flask:
     """The application that answers for `node`."""
-    app = Flask("web", static_folder="static", template_folder="templates")
+    app = _Portal("web", static_folder="static", template_folder="templates")
     app.config.update(
         SECRET_KEY=node.web_vault.secret("form"),  # signs what forms carry
         MAX_CONTENT_LENGTH=node.settings.web.max_body_bytes,

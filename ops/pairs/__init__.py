@@ -11,5 +11,6 @@ PAIRS: tuple[Pair, ...] = (*authority.PAIRS, *access.PAIRS)
 
 #: Tables of facts that no pair reads, and why nothing is lost by that.
 UNPAIRED: Mapping[str, str] = {
+    "authz_entry": "what the directory says; the process that leads compares it with the directory itself",
     "authz_revision": "a counter that rises with every change; what changed is paired where it stands",
 }

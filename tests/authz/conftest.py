@@ -19,6 +19,7 @@ from authz import confirm, ldif, province, totp
 from authz.caller import Caller
 from authz.decide import Target, require, service_permit
 from authz.directory import LdapDirectory
+from authz.follower import Follower
 from authz.keys import Keys
 from authz.people import Entry, Person
 from authz.world import World
@@ -55,6 +56,8 @@ class Place:
 
     world: World
     trail: Trail
+    #: That of the process that follows the directory: on PostgreSQL with another role, on SQLite the same.
+    leading: Trail
     time: Time
     path: Path
     accounts: dict[str, province.Account]
@@ -116,23 +119,59 @@ class Place:
         return pyotp.TOTP(self.secrets[uid]).at(self.time.now, steps)
 
 
+@dataclass
+class Leader:
+    """What follows the directory for a world: on PostgreSQL another role writes the rows."""
+
+    world: World
+    trail: Trail
+
+    @property
+    def database(self):
+        return self.trail.database
+
+    def __getattr__(self, name: str):
+        return getattr(self.world, name)
+
+
+class Following(World):
+    """The one process of a home: it looks at the directory whenever a test asks for what is current."""
+
+    follower: Follower | None = None
+
+    def refresh(self):
+        while self.follower.step():
+            pass
+        return super().refresh()
+
+    def current(self):
+        if self.monotonic() - self._tried_at > 0.5 and not self.database.in_write:
+            self.refresh()
+        return super().current()
+
+
 def open_place(folder: Path) -> Place:
     """Open the home in `folder`, with all its tables."""
     time = Time()
     address = folder / "postgres"
     database = open_postgres(address.read_text()) if address.exists() else open_sqlite(folder / "yumen.db")
-    trail = open_trail(database, time, Writer.fresh("test"), b"p" * 32)
+    trail = leading = open_trail(database, time, Writer.fresh("test"), b"p" * 32)
+    if address.exists():
+        worker = open_postgres(address.read_text().replace("yumen_web@", "yumen_worker@"))
+        leading = open_trail(worker, time, Writer.fresh("worker"), b"p" * 32)
     path = folder / "directory.ldif"
     settings = Settings(home=folder, mode="demo")
-    world = World(trail, ldif.LdifDirectory(path, hasher=province.QUICK), KEYS, settings, monotonic=time.monotonic)
-    place = Place(world, trail, time, path, {account.uid: account for account in province.accounts()})
+    world = Following(trail, ldif.LdifDirectory(path, hasher=province.QUICK), KEYS, settings, monotonic=time.monotonic)
+    world.follower = Follower(Leader(world, leading))
+    place = Place(world, trail, leading, time, path, {account.uid: account for account in province.accounts()})
     world.refresh()
     return place
 
 
 def close(place: Place) -> None:
-    place.trail.close()
-    place.trail.database.engine.dispose()
+    for trail in {place.trail, place.leading}:
+        trail.close()
+        trail.database.engine.dispose()
 
 
 def prepare(fresh: Path, ready: Path, moved) -> tuple[Path, Path]:

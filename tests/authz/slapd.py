@@ -166,6 +166,8 @@ class Slapd:
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+        while number is signal.SIGSTOP and " T " not in Path(f"/proc/{self.process.pid}/stat").read_text():
+            time.sleep(0.001)
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -22,7 +22,7 @@ from authz.login import Attempt
 from certs.chain import Trust
 from certs.names import Kind as SubjectKind
 from certs.names import Subject
-from certs.profiles import PROFILES, Issuer, Order, template
+from certs.profiles import PROFILES, Content, Issuer, template
 from certs.suites import spki_sha256
 from core.errors import Malformed, RateLimited, Unauthenticated, Unavailable
 
@@ -41,15 +41,15 @@ class Authority:
 
     def __post_init__(self):
         self.keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "issuing")}
-        order = self._order(ROOT_SUBJECT, self.keys["root"])
+        content = self._content(ROOT_SUBJECT, self.keys["root"])
         profile = PROFILES["root"]
-        self.root = template(profile, issuer=Issuer.itself(order, profile), order=order).sign(self.keys["root"], SHA256())
-        order = self._order({**ROOT_SUBJECT, "id": "issuing", "common_name": "Test Issuing"}, self.keys["issuing"])
-        self.issuing = template(PROFILES["issuing"], issuer=Issuer.of(self.root), order=order).sign(self.keys["root"], SHA256())
+        self.root = template(profile, issuer=Issuer.itself(content, profile), content=content).sign(self.keys["root"], SHA256())
+        content = self._content({**ROOT_SUBJECT, "id": "issuing", "common_name": "Test Issuing"}, self.keys["issuing"])
+        self.issuing = template(PROFILES["issuing"], issuer=Issuer.of(self.root), content=content).sign(self.keys["root"], SHA256())
 
-    def _order(self, subject, key):
+    def _content(self, subject, key):
         self.serial += 1
-        return Order(
+        return Content(
             subject=Subject(**{**subject, "kind": SubjectKind(subject["kind"])}),
             public_key=key.public_key(),
             serial=self.serial,
@@ -59,8 +59,8 @@ class Authority:
     def issue(self, profile, kind, name, common_name="张三"):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = {"kind": kind, "id": name, "common_name": common_name, "unit_names": ("清河县",), "organisation": "江州省", "mail": ""}
-        order = self._order(subject, key)
-        return template(PROFILES[profile], issuer=Issuer.of(self.issuing), order=order).sign(self.keys["issuing"], SHA256())
+        content = self._content(subject, key)
+        return template(PROFILES[profile], issuer=Issuer.of(self.issuing), content=content).sign(self.keys["issuing"], SHA256())
 
     @property
     def spki(self):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import uuid
 from types import SimpleNamespace
 
@@ -13,12 +12,12 @@ from authz import province
 from authz.dialects import DIALECTS, Found, part
 from authz.directory import LdapLink
 from authz.failover import Broken, Deadline
-from authz.people import build, normal_dn
+from authz.people import normal_dn
+from authz.tree import build
 from core.errors import Malformed, Unauthenticated
 from core.settings import DIRECTORY_DIALECTS
 from tests.authz.slapd import READER, SUFFIX
 
-NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 QINGHE = "qinghe.linhe.jiangzhou"
 DOMAIN_SID = bytes.fromhex("0105000000000005150000001b2c3d4e5f60718293a4b5c6")
 
@@ -97,7 +96,7 @@ def as_ad(entries) -> str:
 def test_active_directory_s_shape_gives_the_same_directory(servers, reading, jiangzhou):
     server = servers(as_ad(jiangzhou), schema=AD_SCHEMA, root="dn:\nobjectClass: extensibleObject\nhighestCommittedUSN: 4711\n")
     directory = reading(server.url, dialect="ad")
-    found, expected = build(directory.read().entries, str, NOW), build(jiangzhou[:-1], str, NOW)
+    found, expected = build(directory.read().entries, str), build(jiangzhou[:-1], str)
     assert found.holdings == expected.holdings
     assert found.units == expected.units
     assert {one.uuid: (one.uid, one.name, one.unit) for one in found.people.values()} == {
@@ -125,7 +124,7 @@ def test_389_ds_s_shape_gives_the_same_directory(servers, reading, jiangzhou):
             held["nsAccountLock"] = ("TRUE",)
         records.append(lines(entry.dn, **held))
     server = servers("\n\n".join(records) + "\n", schema=DS_SCHEMA, root="dn:\nobjectClass: extensibleObject\nlastusn: 7\n")
-    found, expected = build(reading(server.url, dialect="389ds").read().entries, str, NOW), build(jiangzhou[:-1], str, NOW)
+    found, expected = build(reading(server.url, dialect="389ds").read().entries, str), build(jiangzhou[:-1], str)
     assert (found.holdings, found.units) == (expected.holdings, expected.units)
     assert [one.uid for one in found.people.values() if not one.active] == ["wangwu"]
 

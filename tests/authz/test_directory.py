@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 
 import pytest
@@ -10,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz import ldif, people, province
-from authz.people import Entry, Holding, build
+from authz.people import Entry, Holding
+from authz.tree import build
 from core.errors import Malformed, Unauthenticated, Unavailable
 
-NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
 names = st.sampled_from(["cn", "uid", "mail", "ou;lang-zh", "description"])
 
@@ -62,7 +61,7 @@ def test_groups_in_groups_are_followed_and_cycles_end():
             "cn=inner,ou=groups,ou=a", "g2", objectclass=("groupOfNames",), cn=("inner",), member=("cn=staff,ou=roles,ou=a", "uid=X,ou=A")
         ),
     ]
-    directory = build([unit, person, *groups], str, NOW)
+    directory = build([unit, person, *groups], str)
     assert directory.holdings[province.entry_uuid(9, "x")] == {Holding("staff", province.entry_uuid(9, "a"))}
 
 
@@ -70,7 +69,7 @@ def test_group_outside_ou_roles_gives_no_role():
     unit = entry("ou=a", "a", objectclass=("organizationalUnit",), **{"ou;lang-zh": ("甲",)})
     person = entry("uid=x,ou=a", "x", objectclass=("inetOrgPerson",), uid=("x",), cn=("X",))
     group = entry("cn=auditor,ou=groups,ou=a", "g", objectclass=("groupOfNames",), cn=("auditor",), member=("uid=x,ou=a",))
-    assert build([unit, person, group], str, NOW).holdings[province.entry_uuid(9, "x")] == frozenset()
+    assert build([unit, person, group], str).holdings[province.entry_uuid(9, "x")] == frozenset()
 
 
 @pytest.mark.parametrize("spoil", ["no-uuid", "same-uuid", "same-dn", "same-uid", "no-unit"])
@@ -85,13 +84,13 @@ def test_directory_that_contradicts_itself_is_refused(spoil):
         "no-unit": entry("uid=y", "y", objectclass=("inetOrgPerson",), uid=("y",)),
     }[spoil]
     with pytest.raises(Malformed):
-        build([unit, person, more], str, NOW)
+        build([unit, person, more], str)
 
 
 def test_province_has_three_levels_and_two_lines(tmp_path):
     path = tmp_path / "p.ldif"
     province.write(path, hasher=province.QUICK)
-    directory = build(ldif.LdifDirectory(path, hasher=province.QUICK).read().entries, lambda text: f"p_{text}", NOW)
+    directory = build(ldif.LdifDirectory(path, hasher=province.QUICK).read().entries, lambda text: f"p_{text}")
     assert {unit.level for unit in directory.units.values()} == {0, 1, 2}
     assert {unit.line for unit in directory.units.values()} == {"", "gongan", "renshe"}
     names = [directory.units[one].name for one in directory.units[province.entry_uuid(1, "unit gongan.qinghe.linhe.jiangzhou")].chain]
@@ -143,13 +142,13 @@ def test_hash_that_would_take_the_machine_down_is_not_computed(tmp_path):
 def test_change_within_one_tick_and_of_the_same_size_is_seen(tmp_path, monkeypatch):
     """A file system whose clock stands still between two writes: nothing but the bytes tells them apart."""
     path = tmp_path / "p.ldif"
-    path.write_bytes(b"dn: uid=a\ncn: one\n")
+    path.write_bytes(b"dn: uid=a\nentryUUID: 00000000-0000-4000-8000-000000000001\ncn: one\n")
     seen = path.stat()
     monkeypatch.setattr(type(path), "stat", lambda _self, **_more: seen)
     source = ldif.LdifDirectory(path, hasher=province.QUICK)
     first = source.read()
-    path.write_bytes(b"dn: uid=a\ncn: two\n")
-    assert source.read().digest != first.digest
+    path.write_bytes(path.read_bytes().replace(b"one", b"two"))
+    assert source.read().by_id != first.by_id
 
 
 def test_same_bytes_are_the_same_reading_and_a_missing_file_is_unavailable(tmp_path):

@@ -14,7 +14,7 @@ from authz import province
 from authz.decide import Target, decide
 from authz.people import Entry
 from authz.snapshot import Freshness
-from authz.world import World
+from tests.authz.test_world import leading, serving
 
 pytestmark = pytest.mark.component("slapd")
 
@@ -35,13 +35,9 @@ def storage(request):
 
 @contextmanager
 def following(place, source):
-    """A process that follows `source` in its own threads, by the machine's own clock."""
-    world = World(place.trail, source, place.world.keys, place.world.settings)
-    world.start()
-    try:
+    """A process that follows `source` and one that only reads rows, by the machine's own clock: what the second decides on."""
+    with leading(place, source), serving(place) as world:
         yield world
-    finally:
-        world.close()
 
 
 def approves(world, place, who="zhaoliu"):

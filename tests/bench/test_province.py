@@ -14,7 +14,7 @@ import pytest
 
 from authz import ldif, province
 from authz.directory import LdapDirectory
-from authz.people import build
+from authz.tree import build
 from bench.province import EVERYBODY, Size, applications, land, write
 from cli.story import plot
 from cli.story.stage import fresh_service, stage
@@ -22,14 +22,13 @@ from tests.authz import slapd
 from web import strict
 from web.shapes import ApplicationBody, GrantBody
 
-NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 SMALL = Size(units=60, staff=500, grants=40)
 #: What belongs to the place and not to the person.
 NESTED = {"everyone", EVERYBODY}
 
 
 def read(path):
-    return build(ldif.parse(path.read_bytes()), str, NOW)
+    return build(ldif.parse(path.read_bytes()), str)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,7 @@ def test_the_server_gives_the_same_directory_as_the_file(small, tmp_path):
     server = served(pki, small)
     source = LdapDirectory(slapd.settings(pki, server.url))
     try:
-        assert build(source.read().entries, str, NOW) == read(small.directory)
+        assert build(source.read().entries, str) == read(small.directory)
     finally:
         source.close()
         server.remove()
@@ -172,7 +171,7 @@ def test_twenty_thousand_are_written_loaded_and_read_in_seconds(tmp_path):
     source = LdapDirectory(slapd.settings(pki, server.url, read_deadline=dt.timedelta(seconds=60)))
     began = time.monotonic()
     try:
-        from_server = timed("read from the server", lambda: build(source.read().entries, str, NOW))
+        from_server = timed("read from the server", lambda: build(source.read().entries, str))
     finally:
         source.close()
         server.remove()

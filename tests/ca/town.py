@@ -29,8 +29,9 @@ from audit.trail import Trail, open_trail
 from authz import ldif, province
 from authz.caller import Caller
 from authz.decide import Target, require, service_permit
-from authz.people import Person, build
+from authz.people import Person
 from authz.snapshot import Asset, Snapshot
+from authz.tree import build
 from ca import ceremony, certificates, registration, revocation
 from ca.keys import SoftSigner
 from ca.registration import Draft
@@ -290,7 +291,7 @@ def open_town(folder: Path, *, node: str = "a", boundary: Boundary = nothing, cl
     trail = open_trail(database, clock.now, Writer.fresh(node), b"p" * 32)
     ldif_file = folder / "directory.ldif"
     accounts = province.write(ldif_file, hasher=province.QUICK) if not ldif_file.exists() else province.accounts()
-    directory = build(ldif.LdifDirectory(ldif_file).read().entries, trail.pseudonym, clock.now())
+    directory = build(ldif.LdifDirectory(ldif_file).read().entries, trail.pseudonym)
     by_uid = {account.uid: account for account in accounts}
     county = by_uid["zhangsan"].unit
     owner = by_uid["fenger"].uuid

@@ -7,7 +7,7 @@ from functools import cache
 from cryptography import x509
 
 from certs.names import Kind, Subject
-from certs.profiles import PROFILES, Issuer, Order, StatusUrls, template
+from certs.profiles import PROFILES, Content, Issuer, StatusUrls, template
 from certs.suites import SUITES, PrivateKey, Suite
 
 NOW = dt.datetime(2026, 3, 1, 8, 0, tzinfo=dt.UTC)
@@ -66,8 +66,8 @@ class Ca:
     def issuer(self) -> Issuer:
         return Issuer.of(self.cert)
 
-    def issue(self, profile: str, order: Order) -> x509.Certificate:
-        builder = template(PROFILES[profile], issuer=self.issuer, order=order)
+    def issue(self, profile: str, content: Content) -> x509.Certificate:
+        builder = template(PROFILES[profile], issuer=self.issuer, content=content)
         return builder.sign(self.key, self.issuer.suite.digest)
 
 
@@ -81,17 +81,17 @@ class House:
     leaves: dict[str, x509.Certificate] = field(init=False)
 
     def __post_init__(self) -> None:
-        order = self.order("root", serial=1, urls=StatusUrls())
-        builder = template(PROFILES["root"], issuer=Issuer.itself(order, PROFILES["root"]), order=order)
+        content = self.content("root", serial=1, urls=StatusUrls())
+        builder = template(PROFILES["root"], issuer=Issuer.itself(content, PROFILES["root"]), content=content)
         self.root = Ca(builder.sign(self.key("root"), self.suite.digest), self.key("root"))
-        self.staff = Ca(self.root.issue("issuing", self.order("issuing", serial=2, urls=ROOT_URLS)), self.key("issuing"))
+        self.staff = Ca(self.root.issue("issuing", self.content("issuing", serial=2, urls=ROOT_URLS)), self.key("issuing"))
         leaves = [name for name in PROFILES if name not in {"root", "issuing"}]
-        self.leaves = {name: self.staff.issue(name, self.order(name, serial=100 + n)) for n, name in enumerate(leaves)}
+        self.leaves = {name: self.staff.issue(name, self.content(name, serial=100 + n)) for n, name in enumerate(leaves)}
 
     def key(self, name: str) -> PrivateKey:
         return key(self.suite.name, name)
 
-    def order(self, profile: str, **more) -> Order:
+    def content(self, profile: str, **more) -> Content:
         urls = StatusUrls(ca=URLS.ca) if profile == "ocsp" else URLS
         usual = {
             "subject": SUBJECTS[profile],
@@ -100,11 +100,11 @@ class House:
             "not_before": NOW,
             "urls": urls,
         }
-        return Order(**usual | more)
+        return Content(**usual | more)
 
     def issuer_of(self, profile: str) -> Issuer:
         if profile == "root":
-            return Issuer.itself(self.order("root"), PROFILES["root"])
+            return Issuer.itself(self.content("root"), PROFILES["root"])
         return self.root.issuer if profile == "issuing" else self.staff.issuer
 
     @property

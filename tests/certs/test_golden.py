@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certs import crl, ocsp
 from certs.profiles import PROFILES, Issuer, template
-from tests.certs.hierarchy import NOW, SUBJECTS, URLS, Ca, Order
+from tests.certs.hierarchy import NOW, SUBJECTS, URLS, Ca, Content
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -22,15 +22,15 @@ ROOT, STAFF, OTHER = (ed25519.Ed25519PrivateKey.from_private_bytes(bytes([n]) * 
 def golden() -> dict[str, bytes]:
     """Every golden file's content by its name."""
 
-    def order(profile, key, **more):
-        return Order(**{"subject": SUBJECTS[profile], "public_key": key.public_key(), "serial": 0x1234, "not_before": NOW} | more)
+    def content(profile, key, **more):
+        return Content(**{"subject": SUBJECTS[profile], "public_key": key.public_key(), "serial": 0x1234, "not_before": NOW} | more)
 
-    first = order("root", ROOT)
-    root = Ca(template(PROFILES["root"], issuer=Issuer.itself(first, PROFILES["root"]), order=first).sign(ROOT, None), ROOT)
-    staff = Ca(root.issue("issuing", order("issuing", STAFF, urls=URLS)), STAFF)
+    first = content("root", ROOT)
+    root = Ca(template(PROFILES["root"], issuer=Issuer.itself(first, PROFILES["root"]), content=first).sign(ROOT, None), ROOT)
+    staff = Ca(root.issue("issuing", content("issuing", STAFF, urls=URLS)), STAFF)
     certs = {"root": root.cert, "issuing": staff.cert}
     for profile in set(PROFILES) - set(certs):
-        certs[profile] = staff.issue(profile, order(profile, OTHER, urls=URLS))
+        certs[profile] = staff.issue(profile, content(profile, OTHER, urls=URLS))
     files = {f"{name}.tbs": cert.tbs_certificate_bytes for name, cert in certs.items()}
     lists = crl.Template(staff.cert, URLS.crl)
     entries = [crl.entry(serial, NOW, reason) for serial, reason in enumerate(crl.REASONS, 1)]

@@ -29,7 +29,9 @@ class Draft:
     def problems(self) -> list[str]:
         house = house_of("ecdsa-p256-sha256")
         issuer = house.issuer_of(self.profile)
-        clean = template(PROFILES[self.profile], issuer=issuer, order=house.order(self.profile)).sign(house.staff.key, house.suite.digest)
+        clean = template(PROFILES[self.profile], issuer=issuer, content=house.content(self.profile)).sign(
+            house.staff.key, house.suite.digest
+        )
         values = {
             "subject_name": clean.subject,
             "issuer_name": clean.issuer,
@@ -211,7 +213,7 @@ def test_version_is_3(house):
 
 def test_signature_algorithm_is_the_issuers(house):
     other = Ca(house.staff.cert, key("ecdsa-p384-sha384", "issuing"))
-    builder = template(PROFILES["device"], issuer=house.staff.issuer, order=house.order("device"))
+    builder = template(PROFILES["device"], issuer=house.staff.issuer, content=house.content("device"))
     cert = builder.sign(other.key, SUITES["ecdsa-p384-sha384"].digest)
     assert lint.problems(cert, house.staff.issuer, PROFILES["device"]) == ["signature algorithm is not the issuer's suite"]
 
@@ -235,7 +237,7 @@ def test_unreadable_extension_is_a_problem_not_an_exception():
 
 def test_issuer_that_ends_first_shortens_the_certificate(house):
     issuer = replace(house.staff.issuer, not_after=NOW + dt.timedelta(days=3))
-    cert = template(PROFILES["device"], issuer=issuer, order=house.order("device")).sign(house.staff.key, house.suite.digest)
+    cert = template(PROFILES["device"], issuer=issuer, content=house.content("device")).sign(house.staff.key, house.suite.digest)
     assert lint.problems(cert, issuer, PROFILES["device"]) == []
     assert lint.problems(cert, house.staff.issuer, PROFILES["device"]) == ["validity is not the profile's"]
 

@@ -116,9 +116,9 @@ def test_refusals_are_clean(answer):
 
 
 def test_linter_speaks_up_when_there_is_something(house, now):
-    """The silence above means something: the same linter complains of a misplaced policy constraint and of times in the wrong order."""
-    order = house.order("device")
-    builder = template(PROFILES["device"], issuer=house.staff.issuer, order=order)
+    """The silence above means something: the same linter complains of a misplaced policy constraint and of times in the wrong content."""
+    content = house.content("device")
+    builder = template(PROFILES["device"], issuer=house.staff.issuer, content=content)
     bad = builder.add_extension(x509.PolicyConstraints(None, 0), critical=False).sign(house.staff.key, house.suite.digest)
     assert lint_certificate(bad) != []
     crl_template = our_crl.Template(house.staff.cert, "http://status.example.gov.cn/crl/staff/0.crl")

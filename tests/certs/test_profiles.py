@@ -52,9 +52,9 @@ def test_policies_are_never_shared():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_rehearsal_has_the_same_bytes_as_the_signature(every_house, profile):
     """A throw-away key of the same kind signs the same tbsCertificate; otherwise nothing could be linted before."""
-    order, issuer = every_house.order(profile), every_house.issuer_of(profile)
+    content, issuer = every_house.content(profile), every_house.issuer_of(profile)
     real, throw_away = every_house.staff.key, every_house.key("throw-away")
-    signed = [template(PROFILES[profile], issuer=issuer, order=order).sign(key, issuer.suite.digest) for key in (real, throw_away)]
+    signed = [template(PROFILES[profile], issuer=issuer, content=content).sign(key, issuer.suite.digest) for key in (real, throw_away)]
     assert signed[0].tbs_certificate_bytes == signed[1].tbs_certificate_bytes
 
 
@@ -65,9 +65,9 @@ def test_certificate_names_its_profile(house, profile):
 
 def test_authorities_and_strangers_name_no_profile(house):
     assert profile_of(house.staff.cert) is None
-    order = house.order("device")
+    content = house.content("device")
     builder = (
-        x509.CertificateBuilder().issuer_name(house.staff.cert.subject).subject_name(order.subject.name()).public_key(order.public_key)
+        x509.CertificateBuilder().issuer_name(house.staff.cert.subject).subject_name(content.subject.name()).public_key(content.public_key)
     )
     builder = builder.serial_number(7).not_valid_before(NOW).not_valid_after(NOW + YEAR)
     assert profile_of(builder.sign(house.staff.key, house.suite.digest)) is None
@@ -87,21 +87,21 @@ def test_lifetime_includes_its_last_second(not_before, name):
 @given(st.integers(0, 3650 * 86_400), st.integers(0, 999_999))
 def test_certificate_never_outlives_its_issuer(late, microsecond):
     house = house_of("ed25519")
-    order = house.order("device", not_before=NOW + dt.timedelta(seconds=late, microseconds=microsecond))
+    content = house.content("device", not_before=NOW + dt.timedelta(seconds=late, microseconds=microsecond))
     end = house.staff.cert.not_valid_after_utc
-    if order.not_before.replace(microsecond=0) >= end:
+    if content.not_before.replace(microsecond=0) >= end:
         with pytest.raises(Malformed, match="renew it"):
-            template(PROFILES["device"], issuer=house.staff.issuer, order=order)
+            template(PROFILES["device"], issuer=house.staff.issuer, content=content)
         return
-    cert = house.staff.issue("device", order)
-    assert cert.not_valid_before_utc == order.not_before.replace(microsecond=0)
+    cert = house.staff.issue("device", content)
+    assert cert.not_valid_before_utc == content.not_before.replace(microsecond=0)
     assert cert.not_valid_after_utc == min(end, cert.not_valid_before_utc + PROFILES["device"].lifetime - dt.timedelta(seconds=1))
 
 
 def test_nothing_is_issued_under_an_issuer_that_has_ended(house):
-    order = house.order("device", not_before=house.staff.cert.not_valid_after_utc)
+    content = house.content("device", not_before=house.staff.cert.not_valid_after_utc)
     with pytest.raises(Malformed, match="renew it"):
-        template(PROFILES["device"], issuer=house.staff.issuer, order=order)
+        template(PROFILES["device"], issuer=house.staff.issuer, content=content)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -109,12 +109,12 @@ def test_profile_is_only_for_its_kind_of_subject(house, profile):
     for subject in SUBJECTS.values():
         if subject.kind is not PROFILES[profile].kind:
             with pytest.raises(Malformed, match="is for subjects of kind"):
-                template(PROFILES[profile], issuer=house.staff.issuer, order=house.order(profile, subject=subject))
+                template(PROFILES[profile], issuer=house.staff.issuer, content=house.content(profile, subject=subject))
 
 
 def test_status_addresses_are_written_where_given(house):
     def found(urls):
-        cert = house.staff.issue("device", house.order("device", urls=urls))
+        cert = house.staff.issue("device", house.content("device", urls=urls))
         return {type(extension.value) for extension in cert.extensions} & {x509.CRLDistributionPoints, x509.AuthorityInformationAccess}
 
     assert found(StatusUrls()) == set()
@@ -123,8 +123,10 @@ def test_status_addresses_are_written_where_given(house):
 
 
 def test_issuer_without_key_identifier_is_refused(house):
-    order = house.order("issuing")
-    builder = x509.CertificateBuilder().issuer_name(order.subject.name()).subject_name(order.subject.name()).public_key(order.public_key)
+    content = house.content("issuing")
+    builder = (
+        x509.CertificateBuilder().issuer_name(content.subject.name()).subject_name(content.subject.name()).public_key(content.public_key)
+    )
     bare = builder.serial_number(7).not_valid_before(NOW).not_valid_after(NOW + YEAR).sign(house.key("issuing"), house.suite.digest)
     with pytest.raises(Malformed, match="subject key identifier"):
         Issuer.of(bare)
@@ -139,7 +141,7 @@ def test_issuer_takes_what_children_quote(every_house):
 def test_server_may_have_no_host_in_the_template_but_is_caught_by_lint(house):
     from certs.lint import problems
 
-    order = house.order("server", subject=replace(SUBJECTS["server"], hosts=()))
-    cert = house.staff.issue("server", order)
+    content = house.content("server", subject=replace(SUBJECTS["server"], hosts=()))
+    cert = house.staff.issue("server", content)
     assert problems(cert, house.staff.issuer, PROFILES["server"]) == ["a server certificate names no host"]
     assert PROFILES["server"].kind is Kind.SERVER

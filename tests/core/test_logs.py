@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 
 import pytest
 import structlog
@@ -16,8 +18,13 @@ _TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 
 @pytest.fixture(autouse=True)
 def _restored() -> object:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     yield
     structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -61,3 +68,24 @@ def test_traces_are_logged_without_secrets(capsys: pytest.CaptureFixture[str]) -
     (line,) = _lines(capsys)
     assert "Traceback" in str(line["exception"])
     assert "ys_abcdef" not in json.dumps(line)
+
+
+def test_what_libraries_log_takes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(json=True)
+    logs.configure(json=True)  # twice is once
+    token = logs.request_id.set("req-8")
+    try:
+        raise ValueError("bad token ys_abcdef")
+    except ValueError:
+        logging.getLogger("some.library").exception("failed for %s", "yk_oa_0123")
+    logs.request_id.reset(token)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("about yk_oa_4567", stacklevel=1)
+    logging.getLogger("some.library").info("chatter")
+    (line, warned) = _lines(capsys)
+    assert line["event"] == "failed for [redacted]"
+    assert (line["level"], line["request_id"]) == ("error", "req-8")
+    assert "Traceback" in str(line["exception"])
+    assert "ys_abcdef" not in json.dumps(line)
+    assert "yk_oa" not in json.dumps(warned)

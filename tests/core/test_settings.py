@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.settings import BadSettings, Settings, load, parse
+from tests.shape.rules import ROOT
 
 HOME = Path("/srv/yumen")
 SECRETS = {"web_secret": "/etc/yumen/web", "worker_secret": "/etc/yumen/worker"}
@@ -32,6 +34,35 @@ def test_defaults_make_a_demo_home() -> None:
 def test_all_unknown_and_unreadable_values_are_named_at_once() -> None:
     found = complaints({"colour": 1, "web": {"threads": "many", "port": 1}, "ca": {"crl_lifetime": "soon"}, "audit": 7})
     assert [line.split(":")[0] for line in sorted(found)] == ["audit", "ca.crl_lifetime", "colour", "web.port", "web.threads"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("YUMEN_WEB_HTPS", "YUMEN_WEB_HTTPS"),
+        ("YUMEN_DATABSE_URL", "YUMEN_DATABASE_URL"),
+        ("YUMEN_HOMES", "YUMEN_HOME"),
+        ("YUMEN_AUTHZ_STALE_LIMITS", "YUMEN_AUTHZ_STALE_LIMIT"),
+    ],
+)
+def test_a_variable_that_is_nearly_a_setting_is_refused_with_what_was_meant(name: str, meant: str) -> None:
+    assert complaints({"mode": "demo"}, {name: "x"}) == [f"{name}: unknown; did you mean {meant}?; see docs/settings.md"]
+
+
+def test_a_variable_of_a_section_is_a_setting_or_refused() -> None:
+    assert complaints({"mode": "demo"}, {"YUMEN_WEB_PORT_8443_TCP": "x"}) == ["YUMEN_WEB_PORT_8443_TCP: unknown; see docs/settings.md"]
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    assert parse({"mode": "demo"}, {"YUMEN_BUILD": "7", "YUMENX": "1", "PATH": "/bin"}, HOME).demo
+
+
+def test_every_variable_that_the_commands_read_is_let_pass() -> None:
+    named = {name for file in (ROOT / "cli").rglob("*.py") for name in re.findall(r"\bYUMEN_[A-Z0-9_]*[A-Z0-9]\b", file.read_text("utf-8"))}
+    assert {"YUMEN_PASSWORD", "YUMEN_CA_FILE"} <= named
+    with pytest.raises(BadSettings) as caught:
+        parse({"mode": "demo"}, dict.fromkeys(named, "x") | {"YUMEN_WEB_HTPS": "x"}, HOME)
+    assert [line for line in str(caught.value).splitlines() if "unknown" in line and "YUMEN_WEB_HTPS" not in line] == []
 
 
 def test_all_values_that_do_not_fit_together_are_named_at_once() -> None:

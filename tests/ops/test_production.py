@@ -13,6 +13,7 @@ from audit.permit import Action
 from audit.record import recording
 from authz import province
 from authz.decide import Target, service_permit
+from authz.snapshot import Freshness
 from ca import registration
 from ca.registration import Draft
 from ca.states import RequestState
@@ -24,6 +25,7 @@ from ops import init, running
 from ops.first import SealedKey, request_der
 from ops.node import Node, open_node
 from ops.renewal import PORTAL
+from ops.worker import Worker
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +75,14 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def serving(settings: Settings) -> Iterator[Node]:
+def worker(settings: Settings) -> Iterator[Worker]:
+    """The worker, which also follows the directory."""
+    with running.working(settings) as found:
+        yield found
+
+
+@pytest.fixture
+def serving(settings: Settings, worker: Worker) -> Iterator[Node]:
     """What a web process opens."""
     node = open_node(settings, role="serve", with_keys=False)
     yield node
@@ -120,7 +129,7 @@ def test_the_operator_may_not_approve_grant_or_read_the_trail(serving: Node):
             service_permit(serving.world, serving.trail, "operator", action, Target("request:1"))
 
 
-def test_the_worker_issues_what_another_process_took_in(settings, serving: Node):
+def test_the_worker_issues_what_another_process_took_in(serving: Node, worker: Worker):
     about = facts(serving.world.current(), PORTAL)
     permit = service_permit(serving.world, serving.trail, "renewal", Action.REQUEST_SUBMIT, Target(PORTAL, unit=about.unit))
     key = SealedKey(serving.web_vault, "tls/server").load()
@@ -129,23 +138,32 @@ def test_the_worker_issues_what_another_process_took_in(settings, serving: Node)
         (first,) = registration.listing(session, registration.Filter(subject=PORTAL))
     with recording(serving.trail) as tx:
         request = registration.renew(tx, permit=permit, draft=draft, previous=first.certificate.ref)
-    assert request.state == RequestState.APPROVED
-    with running.working(settings) as worker:
-        assert worker.leading
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            with serving.database.reading() as session:
-                if registration.get(session, request.id).state == RequestState.ISSUED:
-                    return
-            time.sleep(0.05)
+    assert request.state in {RequestState.APPROVED, RequestState.ISSUING, RequestState.ISSUED}
+    assert worker.leading
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with serving.database.reading() as session:
+            if registration.get(session, request.id).state == RequestState.ISSUED:
+                return
+        time.sleep(0.05)
     pytest.fail("not issued in time")
 
 
-def test_without_a_directory_nothing_starts(settings, tmp_path: Path):
+def test_without_a_directory_the_embedded_form_does_not_start_and_production_decides_nothing(settings, tmp_path: Path):
     path = settings.home / "directory.ldif"
     kept = path.rename(tmp_path / "away.ldif")
     try:
-        with pytest.raises(Unavailable, match=r"directory\.ldif"):
-            open_node(settings, role="serve", with_keys=False)
+        if settings.embedded:
+            with pytest.raises(Unavailable, match=r"directory\.ldif"):
+                open_node(settings, role="serve", with_keys=False)
+            return
+        node = open_node(settings, role="serve", with_keys=False)
+        assert node.world.current().freshness is Freshness.STALE
+        assert any("nobody follows the directory" in problem for problem in node.world.problems())
+        with running.working(settings):
+            time.sleep(1)
+            assert any("directory.ldif" in problem for problem in node.world.problems())
+            assert node.world.current().freshness is Freshness.STALE
+        node.close()
     finally:
         kept.rename(path)

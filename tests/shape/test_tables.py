@@ -18,6 +18,7 @@ for _room in ROOMS:
 #: Rows that may change without an event: each is no fact, and losing or changing it changes no decision about anybody.
 VOLATILE = {
     "authz_session_seen": "when a session was last used, written at most now and then",
+    "authz_look": "that a look at the directory began and succeeded; what it found is an event",
     "authz_throttle": "recent failures by account and network; each failure is an event of its own",
     "ca_lease": "a worker's sign of life, written several times a minute",
 }

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
 from audit.record import Transaction
-from authz import confirm, standing, world
+from authz import confirm, follower, standing
 from authz.confirm import Named
 from authz.decide import Target
 from authz.people import Person
@@ -72,7 +72,7 @@ def accept_directory() -> Response:
     digest = door.body(DirectoryDigest).digest
     permit = door.permit(Action.DIRECTORY_ACCEPT, Target("directory"))
     with door.changing() as tx:
-        world.accept_directory(tx, digest, permit=permit)
+        follower.accept_directory(tx, digest, permit=permit)
     return done(tx)
 
 

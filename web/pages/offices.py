@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from audit.permit import Action
 from authz import confirm, decide
 from authz.decide import Target
-from authz.world import accept_directory
+from authz.follower import accept_directory
 from ca import certificates, crls
 from core.errors import Malformed
 from ops import reconcile
