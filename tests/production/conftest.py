@@ -16,7 +16,7 @@ _built: list[Production] = []
 
 @pytest.fixture(scope="session")
 def production() -> Iterator[Production]:
-    """The province, running."""
+    """The province, running: 200 units and 3,000 staff here, all of it in `make proof`."""
     _built.append(build(Size(units=200, staff=3000)))
     yield _built[0]
     _end()
