@@ -26,9 +26,9 @@ from core.database import Database
 _UNRECORDED = "YU001"
 
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in ("text", "bigint", *["text"] * 7, "bytea"))
-_APPEND = f"SELECT first, first_edge, size, root FROM audit.append(%s, %s, %s, %s, %s, %s, %s, {_ARRAYS})"  # noqa: S608 - names of types
-_ENQUEUE = f"SELECT audit.enqueue(%s, %s, %s, %s::text[], %s::bigint[], {_ARRAYS})"
 _DISCLOSE = "SELECT audit.disclose(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::bytea[])"
+_APPEND = f"SELECT first, first_edge, size, root FROM ({_DISCLOSE}) d, audit.append(%s, %s, %s, %s, %s, %s, %s, {_ARRAYS})"  # noqa: S608
+_ENQUEUE = f"{_DISCLOSE}, audit.enqueue(%s, %s, %s, %s::text[], %s::bigint[], {_ARRAYS})"
 _OPEN = "SELECT present, is_new FROM audit.open_epoch(%s, %s, %s)"
 _FIND = "SELECT id, log || '/' || epoch, idx, encode(leaf, 'hex') FROM audit.trail_event WHERE id = ANY(%s)"
 _PUT = "SELECT audit.put_checkpoint(%s, %s, %s, %s, %s, %s)"
@@ -53,9 +53,8 @@ class PostgresLedger:
         entries, writer = batch.entries, batch.writer
         highest = max((entry.counter for entry in entries), default=0)
         account = (batch.log, batch.epoch, batch.at, writer.node, writer.boot, highest, batch.settled)
-        with cursor.connection.pipeline():  # the beginning of the transaction and both calls in one message
-            self._disclose(cursor.connection.cursor(), entries)
-            cursor.execute(_APPEND, (*account, *_arrays(entries)))
+        with cursor.connection.pipeline():  # the beginning of the transaction goes along in the same message
+            cursor.execute(_APPEND, (*_openings(entries), *account, *_arrays(entries)))
         first, edge, size, root = cursor.fetchone()
         tree = Frontier(first, edge)
         tree.extend([entry.leaf for entry in entries])
@@ -66,10 +65,9 @@ class PostgresLedger:
 
     def enqueue(self, session: Session, entries: Sequence[Entry], writer: Writer, settled: int) -> None:
         """Let `entries` commit with the facts of `session`; the next `place` of anybody puts them into the tree."""
-        cursor = _driver(session).cursor()
-        self._disclose(cursor, entries)
         logs, counters = _texts([entry.log for entry in entries]), _numbers([entry.counter for entry in entries])
-        cursor.execute(_ENQUEUE, (writer.node, writer.boot, settled, logs, counters, *_arrays(entries)))
+        account = (writer.node, writer.boot, settled, logs, counters)
+        _driver(session).cursor().execute(_ENQUEUE, (*_openings(entries), *account, *_arrays(entries)))
 
     def find(self, cursor: Any, entries: Iterable[Entry]) -> dict[int, Receipt]:
         """Where those of `entries` stand that are in the tree, by counter."""
@@ -120,12 +118,6 @@ class PostgresLedger:
             with ExitStack() as stack:
                 return check_connection(_Streaming(connection, stack), heads)
 
-    def _disclose(self, cursor: Any, entries: Sequence[Entry]) -> None:
-        openings = [(entry.columns[0], *opening) for entry in entries for opening in entry.openings]
-        if openings:
-            identities, fields, salts, values, blinds = zip(*openings, strict=True)
-            cursor.execute(_DISCLOSE, (_texts(identities), _texts(fields), _octets(salts), _texts(values), _octets(blinds)))
-
 
 class _Streaming:
     """A connection as the verifier asks it: long answers come row by row."""
@@ -143,6 +135,12 @@ class _Streaming:
         cursor = self._stack.enter_context(self._driver.cursor(name=f"walk_{self._named}"))
         cursor.itersize = 2000
         return cursor.execute(sql.replace("?", "%s"), values)
+
+
+def _openings(entries: Sequence[Entry]) -> list[str]:
+    rows = [(entry.columns[0], *opening) for entry in entries for opening in entry.openings]
+    identities, fields, salts, values, blinds = [[row[at] for row in rows] for at in range(5)]
+    return [_texts(identities), _texts(fields), _octets(salts), _texts(values), _octets(blinds)]
 
 
 def _arrays(entries: Sequence[Entry]) -> list[str]:

@@ -24,7 +24,7 @@ from authz.caller import Assurance, Caller
 from authz.evaluate import comparable
 from authz.login import refuse_certificate
 from authz.sessions import require_fresh
-from authz.tables import ApiKey, ApplicationRow, AssetRow, GrantRow, Resource, changed
+from authz.tables import ApiKey, ApplicationRow, AssetRow, GrantRow, Resource, changed, in_order
 from authz.world import World
 from certs.names import Kind as Subject
 from certs.names import host_name
@@ -62,6 +62,8 @@ class Registration:
     types: Sequence[str]
     #: Properties whose values we take from it: `resource.unit`, `resource.status`, `action.soft`, …
     asserts: Sequence[str] = ("resource.unit",)
+    #: Whether its proxy may ask at the gate for the people who stand before it.
+    proxy: bool = False
 
     def problems(self) -> list[str]:
         """What is wrong with it."""
@@ -99,6 +101,7 @@ def register(tx: Transaction, registration: Registration, *, permit: Permit) -> 
         Conflict: the id is taken.
     """
     permit.must_cover(Action.APPLICATION_REGISTER, f"app:{registration.id}")
+    in_order(tx.db)
     if found := registration.problems():
         raise Malformed("the registration holds {problems}; use letters, digits, dots and dashes", problems=", ".join(found))
     if tx.db.get(ApplicationRow, registration.id):
@@ -106,16 +109,51 @@ def register(tx: Transaction, registration: Registration, *, permit: Permit) -> 
     lists = (json.dumps(sorted(set(names))) for names in (registration.actions, registration.types, registration.asserts))
     actions, types, asserts = lists
     facts = {"name": registration.name, "unit": registration.unit, "owner": registration.owner, "made_at": tx.now}
-    tx.db.add(ApplicationRow(id=registration.id, active=True, actions=actions, types=types, asserts=asserts, **facts))
+    row = ApplicationRow(id=registration.id, active=True, actions=actions, types=types, asserts=asserts, proxy=registration.proxy, **facts)
+    tx.db.add(row)
     tx.db.add(AssetRow(ref=f"application:{registration.id}", names="[]", active=True, **facts))
     changed(tx.db)
-    details = {"actions": sorted(registration.actions), "types": sorted(registration.types)}
+    details = {"actions": sorted(registration.actions), "types": sorted(registration.types), "proxy": registration.proxy}
     tx.record(Event.under(permit, Kind.APPLICATION_REGISTERED, permit.resource, scope=registration.unit, details=details))
+
+
+def set_proxy(tx: Transaction, application: str, *, proxy: bool, permit: Permit) -> None:
+    """Let the application's proxy ask at the gate, or no longer.
+
+    Raises:
+        NotFound: there is no such application.
+    """
+    permit.must_cover(Action.APPLICATION_REGISTER, f"app:{application}")
+    in_order(tx.db)
+    row = _get(tx, application)
+    row.proxy = proxy
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.PROXY_CHANGED, permit.resource, scope=row.unit, details={"proxy": proxy}))
+
+
+def switch(tx: Transaction, application: str, *, active: bool, permit: Permit) -> None:
+    """Switch an application off, or on again. Off, nothing that calls in its name is let in, and it gets no certificate.
+
+    Raises:
+        NotFound: there is no such application.
+        Conflict: it is as it should be already.
+    """
+    permit.must_cover(Action.APPLICATION_SWITCH, f"app:{application}")
+    in_order(tx.db)
+    row = tx.db.get(ApplicationRow, application)
+    if row is None:
+        raise NotFound("there is no application `{application}`", application=application)
+    if row.active is active:
+        raise Conflict("the application `{application}` was switched already; reload the page", application=application)
+    row.active = tx.db.get_one(AssetRow, f"application:{application}").active = active
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.APPLICATION_SWITCHED, permit.resource, scope=row.unit, details={"active": active}))
 
 
 def make_key(tx: Transaction, world: World, application: str, *, permit: Permit) -> str:
     """A new API key, `yk_<id>_<secret>`: shown once."""
     permit.must_cover(Action.API_KEY_MAKE, f"app:{application}")
+    in_order(tx.db)
     _get(tx, application)
     identity, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     tx.db.add(ApiKey(id=identity, application=application, secret=world.keys.api(secret), made_at=tx.now, withdrawn_at=None))
@@ -130,6 +168,7 @@ def withdraw_key(tx: Transaction, application: str, identity: str, *, permit: Pe
         NotFound: the application has no such key in use.
     """
     permit.must_cover(Action.API_KEY_MAKE, f"app:{application}")
+    in_order(tx.db)
     row = tx.db.get(ApiKey, identity)
     if row is None or row.application != application or row.withdrawn_at:
         raise NotFound("the application has no key `{key}` in use", key=identity)
@@ -145,6 +184,7 @@ def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
         NotFound: there is no such application.
     """
     permit.must_cover(Action.GRANT_CHANGE, f"app:{draft.application}")
+    in_order(tx.db)
     row = _get(tx, draft.application)
     if draft.action not in json.loads(row.actions) or draft.type not in json.loads(row.types):
         raise Malformed(
@@ -192,6 +232,7 @@ def withdraw_grant(tx: Transaction, application: str, grant: str, *, permit: Per
         NotFound: the application has no such grant in force.
     """
     permit.must_cover(Action.GRANT_CHANGE, f"app:{application}")
+    in_order(tx.db)
     digits = grant.removeprefix("g")
     row = tx.db.get(GrantRow, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
     if row is None or row.application != application or row.withdrawn_at:
@@ -204,6 +245,7 @@ def withdraw_grant(tx: Transaction, application: str, grant: str, *, permit: Per
 def put_resource(tx: Transaction, application: str, resource: Mapping[str, Any], *, permit: Permit) -> None:
     """Tell of a resource (`type`, `id`, `unit`, `properties`): what is told here, callers may not overrule."""
     permit.must_cover(Action.GRANT_CHANGE, f"app:{application}")
+    in_order(tx.db)
     _get(tx, application)
     if len(resource.get("properties", {})) > MAX_ASSERTS or not all(map(comparable, resource.get("properties", {}).values())):
         raise Malformed("properties must be texts, numbers or booleans, at most {limit} of them", limit=MAX_ASSERTS)
@@ -229,6 +271,7 @@ def register_asset(tx: Transaction, ref: str, facts: Mapping[str, Any], *, permi
         Conflict: it, or one of its names, is registered already.
     """
     permit.must_cover(Action.ASSET_REGISTER, ref)
+    in_order(tx.db)
     names = list(facts.get("names", ()))
     if not _ASSET.fullmatch(ref) or not all(map(_is_host, names)) or len(names) > MAX_NAMES:
         raise Malformed("`{ref}` or one of its names is not allowed; write `server:name` and plain host names or addresses", ref=ref)
@@ -249,6 +292,7 @@ def withdraw_asset(tx: Transaction, ref: str, *, permit: Permit) -> None:
         NotFound: there is none in use.
     """
     permit.must_cover(Action.ASSET_REGISTER, ref)
+    in_order(tx.db)
     row = tx.db.get(AssetRow, ref) if _ASSET.fullmatch(ref) else None
     if row is None or not row.active:
         raise NotFound("`{ref}` is no server or device in use; reload the page", ref=ref)

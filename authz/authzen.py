@@ -222,15 +222,19 @@ def assurance(body: Mapping[str, Any]) -> Assurance:
 def decide(snapshot: Snapshot, application: Application, ask: Ask, caller: Caller, now: dt.datetime) -> Decided:
     """The answer to `ask` and its event. Pure."""
     person = snapshot.directory.find(ask.subject) if ask.subject_type == SUBJECT_TYPE else None
+    verdict, question = weigh(snapshot, application, ask, person, now)
+    return Decided(_body(snapshot, verdict, now), event(snapshot, verdict, ask, caller, person, question))
+
+
+def weigh(
+    snapshot: Snapshot, application: Application, ask: Ask, person: Person | None, now: dt.datetime
+) -> tuple[Verdict, Question | None]:
+    """The verdict on `ask` for `person`, and what the evaluator was asked if it was. Pure."""
     reason = obstacle(snapshot, application, ask, person)
-    question = None
     if person is None or reason:
-        verdict = Verdict(allowed=False, reason=reason)
-    else:
-        question = question_of(snapshot, application, ask, person, now)
-        verdict = evaluate.weigh(snapshot.permits, snapshot.forbids, question)
-    body = _body(snapshot, verdict, now)
-    return Decided(body, _event(snapshot, verdict, ask, caller, person, question))
+        return Verdict(allowed=False, reason=reason), None
+    question = question_of(snapshot, application, ask, person, now)
+    return evaluate.weigh(snapshot.permits, snapshot.forbids, question), question
 
 
 def obstacle(snapshot: Snapshot, application: Application, ask: Ask, person: Person | None) -> str:
@@ -321,7 +325,8 @@ def _body(snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> dict[str, A
     return {"decision": verdict.allowed, "context": context}
 
 
-def _event(snapshot: Snapshot, verdict: Verdict, ask: Ask, caller: Caller, person: Person | None, question: Question | None) -> Event:
+def event(snapshot: Snapshot, verdict: Verdict, ask: Ask, caller: Caller, person: Person | None, question: Question | None) -> Event:
+    """The event of an answer, with everything that it depended on."""
     details: dict[str, Any] = {"action": ask.action[:128], "type": ask.type[:128]}
     personal = {"resource": ask.resource}
     if person is None:

@@ -17,7 +17,7 @@ from audit.permit import Action, Permit
 from audit.record import Transaction
 from authz.people import Directory, Holding
 from authz.snapshot import ADMINISTRATORS, CONFIRMED
-from authz.tables import Confirmation, changed
+from authz.tables import Confirmation, changed, in_order
 from core.errors import Conflict, Malformed
 
 
@@ -38,6 +38,7 @@ def first(tx: Transaction, directory: Directory, named: Iterable[Named], *, perm
     """
     if permit.action is not Action.CEREMONY_PERFORM:
         raise RuntimeError(f"permit for {permit.action} used to confirm the first administrators")
+    in_order(tx.db)
     if tx.db.scalar(select(func.count()).select_from(Confirmation)):
         raise Conflict("this home has administrators already; a security administrator confirms further ones")
     for each in named:
@@ -54,6 +55,7 @@ def confirm(tx: Transaction, directory: Directory, named: Named, *, permit: Perm
     permit.must_cover(Action.PERSON_CONFIRM, _ref(directory, named.person))
     if permit.actor.id == _ref(directory, named.person).removeprefix("person:"):
         raise RuntimeError("the policy let a person confirm a role of their own")
+    in_order(tx.db)
     _add(tx, directory, named, permit)
 
 
@@ -64,6 +66,7 @@ def withdraw(tx: Transaction, directory: Directory, named: Named, *, permit: Per
         Conflict: it is not confirmed.
     """
     permit.must_cover(Action.PERSON_CONFIRM, _ref(directory, named.person))
+    in_order(tx.db)
     row = tx.db.get(Confirmation, tuple(named))
     if row is None:
         raise Conflict("the role `{role}` is not confirmed; reload the page", role=named.role)

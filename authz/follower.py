@@ -192,6 +192,7 @@ def accept_directory(tx: Transaction, digest: str, *, permit: Permit) -> None:
         Conflict: it is not the one that waits.
     """
     permit.must_cover(Action.DIRECTORY_ACCEPT, "directory")
+    in_order(tx.db)
     row = tx.db.get(DirectoryState, 1)
     if row is None or row.refused != digest:
         raise Conflict("the directory changed again; look at the new change before you accept it")

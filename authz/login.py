@@ -150,9 +150,9 @@ def fail(
 ) -> Error:
     """Record a failed login with its counters; gives the error to raise. `row` counts a wrong code as well."""
     with recording(world.trail) as tx:
-        _count(tx, world, attempt, reason, person)
         if row is not None:
             totp.count_wrong(tx, row)
+        _count(tx, world, attempt, reason, person)
     return Unauthenticated(words, reason=reason) if words != _WRONG else Unauthenticated(words)
 
 
@@ -194,8 +194,8 @@ def _by_step(world: World, attempt: Attempt, person: Person, row: OneTime, step:
         if totp.use(tx, row, step):
             opened = _opened(tx, world, attempt, person)
         else:
-            _count(tx, world, attempt, "code-used", person)
             totp.count_wrong(tx, row)
+            _count(tx, world, attempt, "code-used", person)
     if opened is None:
         wait = totp.STEP - int(world.clock().timestamp()) % totp.STEP
         raise CodeUsed("this code was used already; wait {seconds} seconds for the next one", retry_after_seconds=wait, seconds=wait)
@@ -212,8 +212,8 @@ def _by_recovery(world: World, attempt: Attempt, person: Person, row: OneTime) -
             told = {"code": used}
             tx.record(Event(kind=Kind.TOTP_RECOVERED, actor=actor, object=f"person:{person.id}", source=attempt.source, details=told))
         else:
-            _count(tx, world, attempt, "bad-recovery-code", person)
             totp.count_wrong(tx, row)
+            _count(tx, world, attempt, "bad-recovery-code", person)
     if opened is None:
         raise Unauthenticated(_WRONG)
     return opened

@@ -79,6 +79,8 @@ class Application:
     actions: frozenset[str]
     types: frozenset[str]
     asserts: frozenset[str]
+    #: Whether its proxy may ask at the gate for the people who stand before it.
+    proxy: bool = False
 
 
 class Known(NamedTuple):
@@ -182,8 +184,8 @@ def grant_of(row: GrantRow) -> Grant:
 
 def application_of(row: ApplicationRow) -> Application:
     """The application in a row."""
-    lists = (frozenset(json.loads(text)) for text in (row.actions, row.types, row.asserts))
-    return Application(row.id, row.name, row.unit, row.owner, row.active, *lists)
+    actions, types, asserts = (frozenset(json.loads(text)) for text in (row.actions, row.types, row.asserts))
+    return Application(row.id, row.name, row.unit, row.owner, row.active, actions, types, asserts, row.proxy)
 
 
 def asset_of(row: AssetRow) -> Asset:

@@ -35,6 +35,7 @@ def release(tx: Transaction, issuer: str, serial: int) -> None:
     Raises:
         Conflict: it is not suspended.
     """
+    in_order(tx)
     row = tx.db.get(Standing, (issuer, f"{serial:x}"))
     if row is None or row.state != "suspended":
         raise Conflict("certificate `{serial}` is not suspended; reload the page", serial=f"{serial:x}")
@@ -44,6 +45,7 @@ def release(tx: Transaction, issuer: str, serial: int) -> None:
 def block(tx: Transaction, person: str, pseudonym: str, reason: str, *, permit: Permit) -> None:
     """Let the person with this entryUUID do nothing, by any login, until unblocked."""
     permit.must_cover(Action.ACCOUNT_BLOCK, f"person:{pseudonym}")
+    in_order(tx)
     if tx.db.get(Account, person):
         raise Conflict("the account is blocked already; reload the page")
     tx.db.add(Account(person=person, reason=reason, at=tx.now))
@@ -54,6 +56,7 @@ def block(tx: Transaction, person: str, pseudonym: str, reason: str, *, permit: 
 def unblock(tx: Transaction, person: str, pseudonym: str, *, permit: Permit) -> None:
     """End a block."""
     permit.must_cover(Action.ACCOUNT_BLOCK, f"person:{pseudonym}")
+    in_order(tx)
     row = tx.db.get(Account, person)
     if row is None:
         raise Conflict("the account is not blocked; reload the page")

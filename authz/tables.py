@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, select, update
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, false, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.database import Instant, Model, insertion, ring
@@ -188,6 +188,8 @@ class ApplicationRow(Model):
     actions: Mapped[str]
     types: Mapped[str]
     asserts: Mapped[str]
+    #: Whether its proxy may ask at the gate.
+    proxy: Mapped[bool] = mapped_column(default=False, server_default=false())
     made_at: Mapped[Instant]
 
 
@@ -252,6 +254,7 @@ class AssetRow(Model):
 
 
 Index("ix_authz_session_seen_at", SessionSeen.at)
+Index("ix_authz_session_expires_at", SessionRow.expires_at)
 
 #: The moment that means "never locked".
 LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 
-from sqlalchemy import delete, select
+from sqlalchemy import case, delete, select, update
 
 from audit.event import Event, Kind
 from audit.noise import network
@@ -55,16 +55,18 @@ def require_patience(database: Database, account: str, source: str, now: dt.date
 
 
 def count_failure(tx: Transaction, account: str, source: str) -> None:
-    """One more failure, and the delay that it brings."""
+    """One more failure, and the delay that it brings: the account's before the network's, whoever else counts at the same time."""
     for key, steps in zip(keys(account, source), (STEPS, NETWORK_STEPS), strict=True):
-        row = tx.db.get(Throttle, key)
-        if row is None:
-            tx.db.execute(delete(Throttle).where(Throttle.last_at < tx.now - MEMORY, Throttle.locked_until < tx.now))
-            row = Throttle(key=key, fails=0, last_at=tx.now, locked_until=LONG_AGO)
-            tx.db.add(row)
-        row.fails = 1 if tx.now - row.last_at > MEMORY else row.fails + 1
-        row.last_at = tx.now
-        row.locked_until = max(row.locked_until, tx.now + delay(row.fails, steps))
+        fails = case((Throttle.last_at < tx.now - MEMORY, 1), else_=Throttle.fails + 1)
+        first = insertion(tx.db)(Throttle).values(key=key, fails=1, last_at=tx.now, locked_until=LONG_AGO)
+        counted = first.on_conflict_do_update(index_elements=["key"], set_={"fails": fails, "last_at": tx.now})
+        number = tx.db.scalar(counted.returning(Throttle.fails))
+        if wait := delay(number, steps):
+            mine = update(Throttle).where(Throttle.key == key, Throttle.locked_until < tx.now + wait)
+            tx.db.execute(mine.values(locked_until=tx.now + wait))
+        if number == 1:
+            over = select(Throttle.key).where(Throttle.last_at < tx.now - MEMORY, Throttle.locked_until < tx.now)
+            tx.db.execute(delete(Throttle).where(Throttle.key.in_(over.with_for_update(skip_locked=True))))
 
 
 def delay(fails: int, steps: tuple[tuple[int, dt.timedelta], ...] = STEPS) -> dt.timedelta:

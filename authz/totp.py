@@ -82,13 +82,14 @@ def offer(tx: Transaction, keys: Keys, person: Person, secret: str = "") -> Offe
     return Offer(identity, secret, pyotp.TOTP(secret).provisioning_uri(name=person.uid, issuer_name=ISSUER))
 
 
-def pending(db: Session, person: str, now: dt.datetime) -> OneTime:
-    """The generator that waits for its first code.
+def pending(db: Session, person: str, now: dt.datetime, *, locked: bool = False) -> OneTime:
+    """The generator that waits for its first code; with `locked` for nobody else who asks so.
 
     Raises:
         Conflict: none does, or it waited too long.
     """
-    row = db.scalar(select(OneTime).where(OneTime.person == person, OneTime.state == "pending"))
+    query = select(OneTime).where(OneTime.person == person, OneTime.state == "pending")
+    row = db.scalar(query.with_for_update() if locked else query)
     if row is None or now - row.made_at > PENDING:
         raise Conflict("no enrolment is under way; begin again")
     return row
@@ -101,7 +102,7 @@ def activate(tx: Transaction, keys: Keys, person: Person, code: str) -> tuple[st
         Conflict: no enrolment is under way.
         Unauthenticated: the code is wrong.
     """
-    row = pending(tx.db, person.uuid, tx.now)
+    row = pending(tx.db, person.uuid, tx.now, locked=True)
     step = step_of(keys, row, code, tx.now)
     if step is None:
         raise Unauthenticated("the code is wrong; check the clock of the device and type the code that it shows now")
@@ -166,11 +167,11 @@ def knows_enrolment(db: Session, keys: Keys, person: Person, code: str, now: dt.
 
 
 def count_wrong(tx: Transaction, row: OneTime) -> None:
-    """One more wrong or used code after a right password."""
-    kept = tx.db.get_one(OneTime, row.id)
-    kept.fails += 1
-    if wait := delay(kept.fails, DELAYS):
-        kept.locked_until = tx.now + wait
+    """One more wrong or used code after a right password; before the throttle is touched, as a login does."""
+    mine = update(OneTime).where(OneTime.id == row.id)
+    fails = tx.db.scalar(mine.values(fails=OneTime.fails + 1).returning(OneTime.fails))
+    if wait := delay(fails or 0, DELAYS):
+        tx.db.execute(mine.where(OneTime.locked_until < tx.now + wait).values(locked_until=tx.now + wait))
 
 
 def looks_like_recovery(code: str) -> bool:

@@ -44,16 +44,16 @@ def judged(snapshot: Snapshot, application: Application, shown: Presented) -> di
     reasons = list(shown.reasons)
     if snapshot.freshness is Freshness.STALE:
         reasons.append("stale")
-    named = shown.identity if not set(reasons) & {"unknown-issuer", "bad-signature", "malformed"} else None
-    person = snapshot.directory.find(named.id) if named and named.kind is Subject.PERSON else None
-    asset = snapshot.assets.get(f"{named.kind}:{named.id}") if named and named.kind is not Subject.PERSON else None
+    known = shown.identity if not set(reasons) & {"unknown-issuer", "bad-signature", "malformed"} else None
+    person = snapshot.directory.find(known.id) if known and known.kind is Subject.PERSON else None
+    asset = snapshot.assets.get(f"{known.kind}:{known.id}") if known and known.kind is not Subject.PERSON else None
     if not reasons:
         reasons += _against(snapshot, person, asset)
     subject = _subject(person, asset)
     unit = person.unit if person else asset.unit if asset else ""
     roles = roles_in(snapshot, application, person) if person and not reasons else []
     told = {"valid": not reasons, "reasons": reasons, "subject": subject, "unit": _unit(snapshot, unit), "roles": roles}
-    return told | {"certificate": _named(shown)}
+    return told | {"certificate": named(shown)}
 
 
 def roles_in(snapshot: Snapshot, application: Application, person: Person) -> list[dict[str, str]]:
@@ -84,7 +84,7 @@ def _unit(snapshot: Snapshot, unit: str) -> dict[str, Any] | None:
     return {"id": found.id, "name": found.name, "line": found.line, "path": [snapshot.directory.units[one].name for one in found.chain]}
 
 
-def _named(shown: Presented) -> str:
+def named(shown: Presented) -> str:
     """The certificate as events and questions name it; empty when its issuer is not known."""
     issuer, serial, _ = shown.certificate
     return f"{issuer}:{serial:x}" if issuer and 0 < serial < 1 << 160 else ""
@@ -97,7 +97,7 @@ def _event(snapshot: Snapshot, caller: Caller, shown: Presented, told: dict[str,
         object=f"app:{caller.application.id if caller.application else ''}",
         outcome="allow" if told["valid"] else "deny",
         reason=told["reasons"][0] if told["reasons"] else "valid",
-        cert=_named(shown),
+        cert=named(shown),
         revision=snapshot.revision,
         source=caller.source,
         request_id=caller.request_id,

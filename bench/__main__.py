@@ -1,11 +1,13 @@
 """What Yumen costs on this machine: `python -m bench`. Prints a table and writes `bench/results/<moment>.json`.
 
-Everything runs on a demonstration home of its own, under `build/`, on the disk of this working copy, past HTTP and TLS.
-Each figure stands beside what bounds it, measured in the same rounds. docs/performance.md says how to read it.
+The embedded form runs on a demonstration home of its own, under `build/`, on the disk of this working copy, past HTTP and
+TLS; the production form over HTTP, on a PostgreSQL and an OpenLDAP of its own. Each figure stands beside what bounds it,
+measured in the same rounds. docs/performance.md says how to read it.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import io
 import json
@@ -40,7 +42,8 @@ from authz.caller import Caller
 from authz.evaluate import Question, weigh
 from authz.people import Holding
 from authz.snapshot import Grant, index
-from bench import limits
+from bench import limits, production, servers
+from bench.province import Size
 from bench.rounds import Row, Spread, Work, by_threads, compared, in_turn, microseconds
 from core.settings import load
 from ops.demo import make_demo
@@ -203,6 +206,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "disk": max(under)[1] if under else "?",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "postgresql": servers.version(),
         "cryptography": cryptography.__version__,
     }
 
@@ -219,16 +223,41 @@ def show(rows: list[Row], about: dict[str, Any]) -> None:
     console.print(", ".join(f"{name} {value}" for name, value in about.items()))
 
 
+def embedded(folder: Path) -> Iterator[Row]:
+    """Everything in one process on SQLite."""
+    make_demo(folder / "home", {}, tell=lambda _step: None)
+    yield from (*starting(folder / "home"), *canonical_json(), *grants())
+    with _opened(folder / "home") as node:
+        yield from (*decisions(node), *status(node), *evaluations(node, folder), *events(node, folder))
+
+
+#: What can be measured, by name.
+PARTS = ("embedded", "decisions", "changes")
+
+
 def main() -> None:
     """Measure, print, write down."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)", default=[])
+    parser.add_argument("--staff", type=int, default=Size().staff, help="people in the directory of the production form (%(default)s)")
+    parser.add_argument("--changes", type=int, default=20, help="changes in the directory (%(default)s)")
+    told = parser.parse_args()
+    if unknown := set(told.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    wanted = [part for part in PARTS if part in (told.parts or PARTS)]
+    if lacking := servers.missing():
+        print(f"missing: {', '.join(lacking)}; the production form is left out. Debian: apt-get install postgresql slapd ldap-utils")
+        wanted = [part for part in wanted if part == "embedded"]
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "build") as name:
         folder = Path(name)
-        about = machine(folder)
-        make_demo(folder / "home", {}, tell=lambda _step: None)
-        rows = [*starting(folder / "home"), *canonical_json(), *grants()]
-        with _opened(folder / "home") as node:
-            rows += [*decisions(node), *status(node), *evaluations(node, folder), *events(node, folder)]
+        about, size = machine(folder), Size(staff=told.staff)
+        measures: dict[str, Callable[[], Iterator[Row]]] = {
+            "embedded": lambda: embedded(folder),
+            "decisions": lambda: production.decisions(folder, size),
+            "changes": lambda: production.changes(folder, size, told.changes),
+        }
+        rows = [row for part in wanted for row in measures[part]()]
     show(rows, about)
     results = Path(__file__).with_name("results")
     results.mkdir(exist_ok=True)

@@ -49,7 +49,7 @@ class Web:
     #: The status address as it is written into certificates.
     http_url: str = "http://127.0.0.1:8080"
     #: Worker threads of the listener.
-    threads: int = 24
+    threads: int = 32
     #: Largest request body in bytes.
     max_body_bytes: int = 262_144
 

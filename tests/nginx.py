@@ -39,7 +39,8 @@ class Nginx:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "conf.d").mkdir(parents=True)
-        shutil.copytree(DEPLOY / "yumen", folder / "yumen")
+        for shared in ("yumen", "oa"):
+            shutil.copytree(DEPLOY / shared, folder / shared)
         texts = {name: (DEPLOY / name).read_text("utf-8") for name in files}
         if missing := [text for text in site if not any(text in whole for whole in texts.values())]:
             raise AssertionError(f"no file of deploy/nginx holds {missing}")

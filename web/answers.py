@@ -22,7 +22,8 @@ class Answer(NamedTuple):
 
     def send(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Hand the answer to the server; a HEAD gets the fields only."""
-        fields = [*self.fields, ("Content-Length", str(len(self.body))), *common(environ)]
+        length = [] if self.status == 204 else [("Content-Length", str(len(self.body)))]  # RFC 9110 section 8.6
+        fields = [*self.fields, *length, *common(environ)]
         start_response(problems.status_line(self.status), fields)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
 

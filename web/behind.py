@@ -35,6 +35,8 @@ BACKLOG, MAX_CONNECTIONS = 1024, 512
 HEAD_SECONDS = 10
 #: Bytes of a request's head, roughly: granian reads in blocks.
 MAX_HEAD_BYTES = 65_536
+#: Largest body that is read only to be refused: more than nginx lets through.
+MAX_UNREAD_BYTES = 2_097_152
 #: Seconds that requests which were begun may take at the end.
 STOP_SECONDS = 30.0
 
@@ -170,7 +172,7 @@ def environ_of(scope: Mapping[str, Any], max_body_bytes: int) -> dict[str, Any]:
 def _require_one_meaning(environ: Mapping[str, Any]) -> None:
     """Refuse what two servers in a row could understand in two ways: RFC 9112 sections 3.2 and 6.3, RFC 3986 section 6.2.2.3."""
     path = environ["PATH_INFO"]
-    if not path.startswith("/") or "\0" in path or {".", ".."} & set(path.replace("\\", "/").split("/")):
+    if not path.startswith("/") or {".", ".."} & set(path.replace("\\", "/").split("/")):
         raise Malformed("the address has dot segments or is none; write it as it is meant", reason="path")
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise Malformed("send the body with a Content-Length", reason="transfer-encoding")
@@ -181,6 +183,8 @@ def _require_one_meaning(environ: Mapping[str, Any]) -> None:
 def _take_body(environ: dict[str, Any], stream: Any, max_body_bytes: int) -> None:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length > max_body_bytes:
+        if length <= MAX_UNREAD_BYTES:
+            stream.read(length)  # nginx sends it all before it listens, and would take the end of the connection for a failure
         environ["yumen.oversize"], environ["CONTENT_LENGTH"] = True, "0"
         return
     body = stream.read(length) if length else b""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from web.app import create_app
 from web.decisions import DECISION_ROUTES
 from web.front import Front
+from web.gate import GATE_ROUTES
 from web.hot import STATUS_ROUTES
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def portal(node: Node) -> Front:
     """Pages, APIs, decisions and status: the raw routes stand in front of the framework."""
-    return Front(node, (*STATUS_ROUTES, *DECISION_ROUTES), create_app(node))
+    return Front(node, (*STATUS_ROUTES, *DECISION_ROUTES, *GATE_ROUTES), create_app(node))
 
 
 def status(node: Node) -> Front:

@@ -7,7 +7,7 @@ proxies usually hand certificates over are refused, from anybody: nobody can put
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,14 +88,14 @@ def refuse_nul(environ: Mapping[str, Any]) -> None:
         raise Malformed("the request holds the character U+0000, which no text here may have", reason="nul")
 
 
-def refuse_forged(environ: Mapping[str, Any]) -> None:
-    """Refuse header fields that claim what only our own TLS may say.
+def refuse_forged(environ: Mapping[str, Any], taken: Collection[str] = ()) -> None:
+    """Refuse header fields that claim what only our own TLS may say, but for those that the route has taken upon itself to judge.
 
     Raises:
         Malformed: there is one.
     """
     for name in environ:
-        if name.startswith("HTTP_") and _FORGED.fullmatch(name):
+        if name.startswith("HTTP_") and name not in taken and _FORGED.fullmatch(name):
             field = name.removeprefix("HTTP_").replace("_", "-").lower()
             raise Malformed("the header field `{field}` is not accepted from clients; leave it out", field=field, reason="forged-header")
 

@@ -45,6 +45,10 @@ class Described:
     gives: str = ""
     #: Codes of the error tree that belong to this route beside the ones that every route has.
     errors: tuple[str, ...] = ()
+    #: The only codes of this route, when it answers with no others.
+    only: tuple[str, ...] = ()
+    #: Header fields that the route reads, and what they mean.
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_to(*openings: Opening) -> Callable[[_View], _View]:

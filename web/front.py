@@ -40,6 +40,10 @@ class Raw:
     answer: Callable[[Visit, tuple[str, ...]], Answer]
     openings: frozenset[Opening]
     described: Described
+    #: Fields, as WSGI names them, that this route judges itself and no other takes.
+    takes: frozenset[str] = frozenset()
+    #: What a refusal looks like here.
+    refuse: Callable[[Visit, Error], Answer] = Visit.refuse
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +60,7 @@ class Front:
         self.node, self.routes, self.metrics = node, tuple(routes), Metrics.of(node)
         self._app = app
         self._exact = {(method, route.rule): route for route in routes if "<" not in route.rule for method in route.methods}
+        self._refusals = {route.rule: route.refuse for route in routes}
         self._patterns = [route for route in routes if "<" in route.rule]
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -78,13 +83,13 @@ class Front:
 
     def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | None:
         """The answer of a raw route or a refusal; None when the framework is to answer."""
+        found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        visit.route = found[0].rule if found else ""
         try:
             if refusal := environ.get("yumen.refusal"):
                 raise refusal
-            refuse_forged(environ)
+            refuse_forged(environ, found[0].takes if found else ())
             refuse_nul(environ)
-            found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            visit.route = found[0].rule if found else ""
             if environ.get("yumen.oversize"):
                 raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
             if found:
@@ -94,7 +99,7 @@ class Front:
                 raise NotFound("there is nothing at this address")
         except Error as error:
             self._recognise(visit)
-            return visit.refuse(error)
+            return self._refusals.get(environ["PATH_INFO"], Visit.refuse)(visit, error)
         return None
 
     def _recognise(self, visit: Visit) -> None:

@@ -82,7 +82,11 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
         for name, meaning in operation.described.query.items()
     ]
-    return path + query
+    fields = [
+        {"name": name, "in": "header", "required": False, "description": meaning, "schema": {"type": "string"}}
+        for name, meaning in operation.described.fields.items()
+    ]
+    return path + query + fields
 
 
 def _answer(said: Described) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def _refusals(said: Described) -> dict[str, Any]:
     """By status: codes that share one (429) share the answer of the first."""
     by_status: dict[str, Any] = {}
     sent = ("too-large",) if said.body or said.takes else ()
-    for code in (*_EVERYWHERE, *sent, *said.errors):
+    for code in said.only or (*_EVERYWHERE, *sent, *said.errors):
         by_status.setdefault(str(problems.STATUS[code]), {"$ref": f"#/components/responses/{code}"})
     return by_status
 

@@ -12,8 +12,7 @@ Remark = Annotated[str, Text(at_most=1_000)]
 Secret = Annotated[str, Text(at_most=1_024, at_least=1)]
 Pem = Annotated[str, Text(at_most=65_536, at_least=1)]
 Name = Annotated[str, Text(at_most=128, at_least=1, pattern=r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")]
-#: RFC 3339 in UTC.
-Moment = Annotated[str, Text(at_most=40, pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")]
+Moment = Annotated[str, Text(at_most=40, pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")]  #: RFC 3339 in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +266,7 @@ class ApplicationBody:
     types: list[Name] = field(default_factory=list)
     #: Properties whose values are taken from the application, such as `resource.unit`.
     asserts: list[Name] = field(default_factory=lambda: ["resource.unit"])
+    proxy: bool = False  #: whether its proxy may ask at the gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +280,7 @@ class ApplicationAnswer:
     active: bool
     actions: list[str]
     types: list[str]
+    proxy: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

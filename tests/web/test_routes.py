@@ -15,6 +15,7 @@ from web.api import meta
 from web.app import create_app
 from web.decisions import DECISION_ROUTES
 from web.declare import Opening, description, openings
+from web.gate import GATE_ROUTES
 from web.hot import STATUS_ROUTES
 
 
@@ -26,7 +27,7 @@ def app(service: Service) -> Flask:
 def test_every_route_declares_who_may_come_in(app: Flask) -> None:
     undeclared = [rule.rule for rule in app.url_map.iter_rules() if not openings(app.view_functions[rule.endpoint])]
     assert undeclared == []
-    assert all(route.openings and route.described.summary for route in (*STATUS_ROUTES, *DECISION_ROUTES))
+    assert all(route.openings and route.described.summary for route in (*STATUS_ROUTES, *DECISION_ROUTES, *GATE_ROUTES))
 
 
 def test_every_route_for_programs_is_described(app: Flask) -> None:
@@ -49,7 +50,9 @@ def test_only_these_doors_are_open_to_anyone(app: Flask) -> None:
         "/healthz",
         "/readyz",
     }
-    assert all(Opening.ANYONE not in route.openings for route in DECISION_ROUTES if route.rule.startswith("/access"))
+    asking = [route for route in (*DECISION_ROUTES, *GATE_ROUTES) if route.rule.startswith(("/access", "/gate"))]
+    assert len(asking) == 6
+    assert all(Opening.ANYONE not in route.openings for route in asking)
 
 
 def test_nobody_known_is_turned_away_everywhere_else(app: Flask, service: Service) -> None:

@@ -35,6 +35,20 @@ routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyBody:
+    """Whether an application's proxy may ask at the gate for the people who stand before it."""
+
+    proxy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveBody:
+    """Whether an application is let in."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
@@ -69,10 +83,33 @@ def register() -> Response:
         actions=wanted.actions,
         types=wanted.types,
         asserts=wanted.asserts,
+        proxy=wanted.proxy,
     )
     with door.changing() as tx:
         applications.register(tx, facts, permit=permit)
     return done(tx, 201)
+
+
+@routes.put("/applications/<application>/proxy")
+@door.open_to(door.PERSON)
+@door.described(summary="Let an application's proxy ask at the gate, or no longer", body=ProxyBody, answer=Done, errors=("not-found",))
+def set_proxy(application: str) -> Response:
+    """Register the application's proxy, or withdraw that."""
+    wanted, permit = door.body(ProxyBody), _permit(application, Action.APPLICATION_REGISTER)
+    with door.changing() as tx:
+        applications.set_proxy(tx, application, proxy=wanted.proxy, permit=permit)
+    return done(tx)
+
+
+@routes.put("/applications/<application>/active")
+@door.open_to(door.PERSON)
+@door.described(summary="Switch an application off, or on again", body=ActiveBody, answer=Done, errors=("not-found", "conflict"))
+def switch(application: str) -> Response:
+    """Let nothing in that calls in its name, or let it in again."""
+    wanted, permit = door.body(ActiveBody), _permit(application, Action.APPLICATION_SWITCH)
+    with door.changing() as tx:
+        applications.switch(tx, application, active=wanted.active, permit=permit)
+    return done(tx)
 
 
 @routes.post("/applications/<application>/keys")
@@ -211,4 +248,5 @@ def _shown(known: Application) -> ApplicationAnswer:
         active=known.active,
         actions=sorted(known.actions),
         types=sorted(known.types),
+        proxy=known.proxy,
     )

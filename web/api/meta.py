@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response, current_app
 from web import door, openapi
 from web.decisions import DECISION_ROUTES
 from web.declare import description, openings
+from web.gate import GATE_ROUTES
 from web.hot import STATUS_ROUTES
 from web.openapi import Operation
 
@@ -35,7 +36,7 @@ def operations(app: Flask) -> Iterable[Operation]:
         for method in sorted((rule.methods or set()) - _NO_OPERATIONS):
             epochless = "_current" if rule.defaults else ""
             yield Operation(method, rule.rule, f"{rule.endpoint}{epochless}".removeprefix("api_"), openings(view), said)
-    for route in (*STATUS_ROUTES, *DECISION_ROUTES):
+    for route in (*STATUS_ROUTES, *DECISION_ROUTES, *GATE_ROUTES):
         for method in sorted(set(route.methods) - _NO_OPERATIONS):
             name = f"{method.lower()}_{route.rule.split('/<')[0].strip('/').replace('/', '_').replace('.', '').replace('-', '_')}"
             kind = route.rule.rpartition(".")[2] if "<" in route.rule and "." in route.rule else ""

@@ -1,0 +1,101 @@
+"""The gate: may the holder of this certificate do this to that path of an application? Asked by the application's proxy.
+
+The proxy is the application, authenticated and registered as a proxy; what the user shows is verified in full all the
+same. The method is the action, in lower case; the path is a resource of the type `path`, and its beginnings are
+properties that conditions of grants can compare: `resource.prefix1` is `/finance`, `resource.prefix2` `/finance/reports`.
+Every answer is in the trail, with all it depended on, before it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from cryptography import x509
+
+from audit.permit import Action
+from audit.trail import Receipt, Trail
+from authz import authzen, evaluate, verify
+from authz.authzen import SUBJECT_TYPE, Ask
+from authz.caller import Assurance, Caller
+from authz.evaluate import Verdict
+from authz.people import Person
+from authz.snapshot import Snapshot
+from authz.world import World
+from certs.names import Kind as Subject
+from core.errors import Denied
+
+#: The resource type under which an application registers that it is asked about paths.
+PATH_TYPE = "path"
+#: How many beginnings of a path are properties.
+MAX_PREFIXES = 8
+#: Reasons that say that nobody known stands before the gate.
+NO_CERTIFICATE, NO_PERSON = "no_certificate", "no_person"
+
+
+class Passing(NamedTuple):
+    """What a proxy says of the request that it holds back."""
+
+    #: The method in lower case.
+    action: str
+    #: The path as the application will see it: decoded once, without dot segments and without the query.
+    path: str
+    certificate: x509.Certificate | None
+
+
+class Told(NamedTuple):
+    """The gate's answer and its place in the trail. `person` is there when the certificate was accepted."""
+
+    verdict: Verdict
+    receipt: Receipt
+    person: Person | None = None
+    roles: tuple[str, ...] = ()
+
+
+def require_proxy(caller: Caller) -> None:
+    """Check that what this caller says of others may be listened to.
+
+    Raises:
+        Denied: it is no application, or none that is registered as a proxy.
+    """
+    if caller.application is None or not caller.application.proxy:
+        raise Denied("only the registered proxy of an application may ask here; have it registered", reason="not-a-proxy")
+
+
+def decide(world: World, trail: Trail, caller: Caller, passing: Passing) -> Told:
+    """The answer to a caller for whom `require_proxy` has passed; it is recorded before this returns.
+
+    Raises:
+        Denied: the application may not ask, which is recorded.
+        Unavailable: it cannot be recorded.
+    """
+    application, snapshot = authzen.asker(world, trail, caller, Action.EVALUATE)
+    now = world.clock()
+    person, cert, against = _subject(world, snapshot, passing.certificate)
+    facts = prefixes(passing.path) | ({"subject.certificate": cert} if cert else {})
+    ask = Ask(SUBJECT_TYPE, person.id if person else "", passing.action, PATH_TYPE, passing.path, facts, Assurance.CERTIFICATE)
+    verdict, question = Verdict(allowed=False, reason=against), None
+    if not against:
+        verdict, question = authzen.weigh(snapshot, application, ask, person, now)
+    [receipt] = trail.append([replace(authzen.event(snapshot, verdict, ask, caller, person, question), cert=cert)])
+    roles = tuple(dict.fromkeys(held["role"] for held in verify.roles_in(snapshot, application, person))) if person else ()
+    return Told(verdict, receipt, person, roles)
+
+
+def prefixes(path: str) -> dict[str, object]:
+    """The beginnings of `path` by property; where it is shorter, the whole of it, so that each property is known."""
+    parts = [part for part in path.split("/") if part]
+    found = {f"resource.prefix{number}": "/" + "/".join(parts[:number]) for number in range(1, MAX_PREFIXES + 1)}
+    return {name: value for name, value in found.items() if evaluate.comparable(value)}
+
+
+def _subject(world: World, snapshot: Snapshot, certificate: x509.Certificate | None) -> tuple[Person | None, str, str]:
+    """Who holds the certificate, how events name it, and what speaks against believing it."""
+    if certificate is None:
+        return None, "", NO_CERTIFICATE
+    shown = world.verifier.present([certificate], world.trust(), snapshot, world.clock())
+    if shown.reasons:
+        return None, verify.named(shown), shown.reasons[0]
+    identity = shown.identity
+    person = snapshot.directory.find(identity.id) if identity and identity.kind is Subject.PERSON else None
+    return person, verify.named(shown), "" if person else NO_PERSON

@@ -1,0 +1,128 @@
+"""The production form: durable decisions over HTTP on PostgreSQL beside their peers, and how soon a change in LDAP counts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from authz import ldif, province
+from authz.people import Entry
+from authz.tree import build
+from bench.clients import Client, drive
+from bench.province import Size, write
+from bench.rounds import Row, Spread, compared, in_turn
+from bench.site import SEED, Process, Site, make_site
+
+#: Clients at one time, and seconds of one round.
+CLIENTS, SECONDS = 32, 2.0
+#: What is aimed at: milliseconds that all but one answer in a hundred need at most, and seconds for a change to count.
+AIM_P99, AIM_CHANGE = 30.0, 2.0
+
+COUNTY = "qinghe.linhe.jiangzhou"
+STAFF = province.group_dn("staff", COUNTY)
+ZHANGSAN = province.person_dn("zhangsan", COUNTY)
+#: A decision that does not come in so many seconds never will.
+_GIVE_UP = 30.0
+
+
+@contextmanager
+def _site(folder: Path, size: Size, *, over_ldap: bool) -> Iterator[Site]:
+    """A site on a province of this size that ends with the block."""
+    site = make_site(folder, lambda path: write(path.parent, size, seed=SEED, hasher=province.QUICK), over_ldap=over_ldap)
+    try:
+        yield site
+    finally:
+        site.close()
+
+
+def decisions(folder: Path, size: Size) -> Iterator[Row]:
+    """One question to the sockets of one and of two instances, to two peers that commit each answer, and commits alone."""
+    with _site(folder / "decisions", size, over_ldap=False) as site:
+        site.work()
+        ours = [site.serve("web-1"), site.serve("web-2")]
+        peers = [site.serve(kind, kind) for kind in ("commit-each", "row-each")]
+        request = site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"))
+        waits: dict[str, list[float]] = {}
+
+        def asked(processes: Sequence[Process]) -> float:
+            found = drive([process.socket for process in processes], request, CLIENTS, SECONDS)
+            waits.setdefault(processes[-1].name, []).append(statistics.quantiles(found.waits, n=100)[98])
+            return found.rate
+
+        one, two, each, row, commits = in_turn(
+            lambda: asked(ours[:1]),
+            lambda: asked(ours),
+            *((lambda peer=peer: asked([peer])) for peer in peers),
+            lambda: site.postgres.one_row_commits(CLIENTS, SECONDS),
+        )
+    note = f"{CLIENTS} clients that keep their connections; more is better"
+    yield compared("decisions over HTTP, one instance", "/s", one, "the same, a commit for each", each, note)
+    yield compared("decisions over HTTP, one instance", "/s", one, "plain rows without a tree, a commit for each", row, note)
+    yield compared("decisions over HTTP, one instance", "/s", one, "pgbench, commits of one row", commits, note)
+    yield compared("decisions over HTTP, two instances", "/s", two, "the same, a commit for each", each, note)
+    yield compared("decisions over HTTP, two instances", "/s", two, "pgbench, commits of one row", commits, note)
+    aim = [AIM_P99] * len(one)
+    for name, told in (("web-1", "one instance"), ("web-2", "two instances")):
+        yield compared(f"decisions over HTTP, {told}, p99", "ms", waits[name], "the aim", aim, "of each round; less is better")
+    for kind in ("commit-each", "row-each"):
+        yield Row(f"peer `{kind}`, p99", "ms", Spread.of(waits[kind]), note="of each round; less is better")
+
+
+def changes(folder: Path, size: Size, number: int) -> Iterator[Row]:
+    """How soon a role that was taken away in LDAP is refused at each of two instances; and what this size costs."""
+    with _site(folder / "changes", size, over_ldap=True) as site:
+        site.work()
+        instances = [site.serve("web-1"), site.serve("web-2")]
+        yield from _costs(site, instances, size)
+        request = site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"))
+        refused: list[list[float]] = [[] for _ in instances]
+        for _ in range(number):
+            began = time.monotonic()
+            _change(site, "delete")
+            for into, after in zip(refused, _until(instances, request, b"false", began), strict=True):
+                into.append(after)
+            _change(site, "add")
+            _until(instances, request, b"true", time.monotonic())
+    for instance, seconds in zip(instances, refused, strict=True):
+        told = sorted(seconds)
+        p50, p99 = statistics.median(told), told[round(0.99 * (len(told) - 1))]
+        note = f"{number} changes: p50 {p50:.2f} s, p99 {p99:.2f} s; less is better"
+        yield compared(f"role gone in LDAP, refused at {instance.name}", "s", told, "the promise", [AIM_CHANGE] * len(told), note)
+
+
+def _costs(site: Site, instances: Sequence[Process], size: Size) -> Iterator[Row]:
+    entries = ldif.parse((site.folder / "home" / "directory.ldif").read_bytes())
+    note = f"{size.staff:,} people in {size.units:,} units over LDAP"
+    (built,) = in_turn(lambda: _seconds(entries))
+    yield Row("the directory worked out from nothing", "s", Spread.of(built), note=f"{size.staff:,} people, {len(entries):,} entries")
+    yield Row("start of `yumen serve` until it answers", "s", Spread.of([each.ready_after for each in instances]), note=note)
+    yield Row("memory of a web process", "MiB", Spread.of([each.resident() for each in instances]), note=f"{note}; proportional set size")
+
+
+def _seconds(entries: list[Entry]) -> float:
+    began = time.perf_counter()
+    build(entries, str)
+    return time.perf_counter() - began
+
+
+def _change(site: Site, verb: str) -> None:
+    assert site.slapd is not None
+    site.slapd.change(f"dn: {STAFF}\nchangetype: modify\n{verb}: member\nmember: {ZHANGSAN}\n")
+
+
+def _until(instances: Sequence[Process], request: bytes, decision: bytes, since: float) -> list[float]:
+    """Seconds since that moment until each instance first gave this decision, all asked in turn."""
+    found: dict[str, float] = {}
+    clients = {instance.name: Client(instance.socket, request) for instance in instances}
+    while len(found) < len(clients):
+        for name in clients.keys() - found.keys():
+            if clients[name].have().startswith(b'{"decision":' + decision):
+                found[name] = time.monotonic() - since
+        if time.monotonic() - since > _GIVE_UP:
+            raise RuntimeError(f"no decision {decision.decode()} within {_GIVE_UP} s")
+    for client in clients.values():
+        client.socket.close()
+    return [found[instance.name] for instance in instances]

@@ -1,0 +1,140 @@
+"""The gate for forward-auth: a proxy asks before it lets a request through, and understands 204, 401 and 403.
+
+401 says that nobody known stands before the proxy; everything else that is not yes is 403: a proxy makes an error of its
+own of any other answer. The proxy is the authenticated peer. Only the user's certificate comes in a field, from no one but
+a registered proxy; what a user could have handed to the application itself, a session or a cookie, is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from cryptography import x509
+
+from authz import gate
+from core.errors import Denied, Error, Malformed, Unauthenticated
+from web import callers, handover, paths, problems
+from web.answers import Answer
+from web.credentials import COOKIE
+from web.declare import Described, Opening
+from web.front import Raw
+from web.visit import Visit
+
+RULE = "/gate"
+
+_SUBJECT = "HTTP_YUMEN_SUBJECT_CERT"
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_APPLICATION = frozenset({Opening.APPLICATION})
+
+log = structlog.get_logger()
+
+
+def _ask(visit: Visit, _parts: tuple[str, ...]) -> Answer:
+    try:
+        return _answer(visit)
+    except Error:
+        raise
+    except Exception as error:  # a proxy takes a 500 for its own failure: it is told no, and the operator is told why
+        log.exception("the gate failed")
+        raise Error("something went wrong inside; the operator's log has the reason") from error
+
+
+def _answer(visit: Visit) -> Answer:
+    _know_the_proxy(visit)
+    environ, node = visit.environ, visit.node
+    passing = gate.Passing(_action(environ), paths.original(environ.get("HTTP_X_ORIGINAL_URI", "")), _certificate(environ))
+    with visit.recorded_there(Denied):
+        told = gate.decide(node.world, node.trail, visit.caller, passing)
+    visit.recorded = True
+    environ["yumen.decision"] = f"{told.receipt.log}/{told.receipt.idx}"
+    if not told.verdict.allowed or told.person is None:
+        kind = Denied if told.person else Unauthenticated
+        raise kind("the gate stays closed: {reason}", reason=told.verdict.reason)
+    person = told.person
+    fields = {"Subject": person.id, "User": quote(person.uid), "Unit": person.unit, "Roles": ",".join(map(quote, told.roles))}
+    fields |= {"Rule": told.verdict.grant, "Decision": environ["yumen.decision"]}
+    return Answer(204, [("Cache-Control", "no-store"), *((f"Yumen-{name}", value) for name, value in fields.items())], b"")
+
+
+def _refuse(visit: Visit, error: Error) -> Answer:
+    """The refusal of `error`, which is recorded or counted, in the two forms that a proxy understands."""
+    refused, status = visit.refuse(error), 403
+    if visit.caller.application is None:
+        reason = "proxy-not-accepted"  # what is wrong with the proxy's own credentials is not its users' affair
+    elif refused.status == 503:
+        reason = "unavailable"
+    else:
+        reason = problems.reason_of(error) or error.code
+        status = 401 if isinstance(error, Unauthenticated) else 403
+    code = "unauthenticated" if status == 401 else "denied"
+    body = problems.document(code, "the gate stays closed", request_id=visit.environ["yumen.request_id"], reason=reason)
+    fields = [("Content-Type", problems.MEDIA_TYPE), ("Cache-Control", "no-store"), ("Yumen-Reason", reason)]
+    if decision := visit.environ.get("yumen.decision"):
+        fields.append(("Yumen-Decision", decision))
+    if status == 401:
+        fields.append(("WWW-Authenticate", 'Mutual realm="yumen"'))
+    return Answer(status, fields, body)
+
+
+def _know_the_proxy(visit: Visit) -> None:
+    """Find out which application's proxy is asking.
+
+    Raises:
+        Denied: it is none, or something was shown that a user could have given to the application.
+        Unauthenticated, Malformed: its credentials are not accepted.
+    """
+    environ, shown = visit.environ, ""
+    if COOKIE in environ.get("HTTP_COOKIE", ""):
+        shown = "cookie"
+    if environ.get("HTTP_AUTHORIZATION", "").lower().startswith("bearer ys_"):
+        shown = "session"
+        del environ["HTTP_AUTHORIZATION"]  # who else is there shall be known by his own credentials
+    visit.caller = callers.of_program(visit)
+    if shown:
+        raise Denied(
+            "the {shown} of a user is not accepted here; hand over the certificate that the user showed", shown=shown, reason=shown
+        )
+    visit.must_be(_APPLICATION)
+    gate.require_proxy(visit.caller)
+
+
+def _action(environ: dict[str, Any]) -> str:
+    method = environ.get("HTTP_X_ORIGINAL_METHOD", "")
+    if not _METHOD.fullmatch(method):
+        raise Malformed("`X-Original-Method` must be given, as one method", reason="original-method")
+    return "get" if method == "HEAD" else method.lower()
+
+
+def _certificate(environ: dict[str, Any]) -> x509.Certificate | None:
+    value = environ.get(_SUBJECT, "")
+    if not value:
+        return None
+    try:
+        return x509.load_der_x509_certificate(handover.certificate(value))
+    except (ValueError, x509.InvalidVersion) as error:
+        raise Malformed("the user's certificate cannot be read", reason="bad-handover") from error
+
+
+GATE_ROUTES = (
+    Raw(
+        methods=("GET", "HEAD"),
+        rule=RULE,
+        answer=_ask,
+        openings=_APPLICATION,
+        described=Described(
+            summary="May the holder of this certificate do this? For the proxy of an application; the reason of a no is in `Yumen-Reason`",
+            status=204,
+            only=("unauthenticated", "denied"),
+            fields={
+                "Yumen-Subject-Cert": "the user's certificate: RFC 9440 `:base64:`, or percent-encoded PEM; left out when there is none",
+                "X-Original-Method": "the method that is asked for",
+                "X-Original-URI": "the address that is asked for, as it came: path and query, percent-encoded",
+            },
+        ),
+        takes=frozenset({_SUBJECT}),
+        refuse=_refuse,
+    ),
+)
