@@ -70,4 +70,3 @@ def opened(url: str) -> Database:
         database.engine.dispose()
         raise Unavailable("the database is not used as it is: {problems}", problems="; ".join(found))
     return database
-

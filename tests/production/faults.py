@@ -18,7 +18,7 @@ from tests.production.machine import Machine
 from tests.production.stage import Production
 
 #: Nobody waits longer for an answer; whoever does counts as not answered.
-PATIENCE = 10.0
+PATIENCE = 12.0
 
 
 @dataclass

@@ -27,7 +27,6 @@ from authz import province
 from authz.province import Account
 from bench.province import Size, write
 from cli.client.api import Api, Server
-from cli.story.enrolments import await_serial
 from cli.story.stage import Stage
 from core.errors import Error
 from ops import demo_data
@@ -129,7 +128,7 @@ class Production:
         account = self.account(uid)
         return {"uid": uid, "password": account["password"], "totp": code(account["totp"], steps)}
 
-    def certify(self, uid: str, registrar: str, profile: str = "staff-sign", whose: str = "") -> Path:
+    def certify(self, uid: str, registrar: str, profile: str = "staff-sign", whose: str = "", patience: float = 5) -> Path:
         """A certificate that `uid` asks for and `registrar` approves: chain and key in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
@@ -137,7 +136,9 @@ class Production:
         with self.person(uid) as owner, self.person(registrar) as officer:
             request = owner.post("/api/v1/requests", asked)["id"]
             officer.insist(f"/api/v1/requests/{request}/approve", {"comment": "seen"})
-            serial = await_serial(owner, str(request))
+            shown = lambda: owner.get(f"/api/v1/requests/{request}")
+            until(lambda: shown()["state"] == "issued", patience, "no certificate is issued")
+            serial = shown()["serial"]
             chain = owner.text(f"/api/v1/certificates/{serial}", "application/pem-certificate-chain")
         pem = self.machine.root / "home" / f"{serial}.pem"
         pem.parent.mkdir(exist_ok=True)

@@ -65,7 +65,7 @@ def refuses_high_risk(registrar: Direct) -> bool:
 
 def test_a_frozen_directory_server_ends_what_is_high_risk_and_nothing_else(production: Production):
     with production.person("zhaoliu") as registrar, witnessed(production) as witness:
-        assert not refuses_high_risk(registrar)
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")
         with frozen(production.machine, "slapd") as since:
             eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
             with pytest.raises(Unavailable), production.direct(1) as api:
@@ -76,10 +76,11 @@ def test_a_frozen_directory_server_ends_what_is_high_risk_and_nothing_else(produ
 
 
 def test_a_directory_that_is_cut_off_is_told_and_found_again(production: Production):
-    with production.person("zhaoliu") as registrar, witnessed(production) as witness, unplugged(production.machine, "directory") as since:
-        eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
-        assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
-    with production.person("zhaoliu") as registrar:
+    with production.person("zhaoliu") as registrar, witnessed(production) as witness:
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")
+        with unplugged(production.machine, "directory") as since:
+            eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
+            assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
         eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not recover")
 
 
@@ -175,31 +176,32 @@ def test_the_standby_works_when_the_worker_is_killed(production: Production):
         until(lambda: "standing by" in production.machine.log(STANDBY).read_text(), 30, "the standby does not stand by")
         production.machine.end(WORKER, signal.SIGKILL)
         began = time.monotonic()
-        assert production.certify("zhangsan", "zhaoliu")
+        assert production.certify("zhangsan", "zhaoliu", patience=15)
         print(f"\nissued by the standby {time.monotonic() - began:.1f} s after the kill")
     finally:
         production.work()
         production.machine.end(STANDBY)
 
 
-def test_a_frozen_database_is_a_no_within_seconds(production: Production):
+def test_a_frozen_database_is_a_no_within_ten_seconds(production: Production):
     with witnessed(production) as witness:
         with frozen(production.machine, "postgresql") as since:
             for number in (1, 2):
                 eventually(lambda number=number: told_by(production, number), 5, "readiness says nothing")
                 status_is_served(production, number)
-            time.sleep(max(0.0, since + 5 - time.monotonic()))
-            late = witness.answers(1, since + 1.6) + witness.answers(2, since + 1.6)
-            assert late
-            assert "yes" not in late
+            for number in (1, 2):
+                told = lambda number=number: witness.answers(number, since)
+                eventually(told, PATIENCE, "callers are left without an answer")
+                assert "yes" not in told()
         for number in (1, 2):
             eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
 
 
 def test_a_frozen_worker_ends_what_is_high_risk_and_takes_up_its_work_again(production: Production):
     with production.person("zhaoliu") as registrar, witnessed(production) as witness:
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")
         with frozen(production.machine, WORKER) as since:
             eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
-            assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
+            assert "yes" in set(witness.answers(1, since)) & set(witness.answers(2, since))
         eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not recover")
-        assert production.certify("zhangsan", "zhaoliu")
+        assert production.certify("zhangsan", "zhaoliu", patience=MENDED_SECONDS)
