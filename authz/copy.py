@@ -76,8 +76,9 @@ class Copy:
             return False
         self._questions.newest, found = self._questions.new(min(before[replica] for replica in moved))
         self._owed = True
-        news = {dn: known for dn, known in self._read(found).items() if known != (self._known or {}).get(dn)}
-        if any(not self._stays(dn, known.entry) for dn, known in news.items()):
+        known = self._known or {}
+        news = {dn: new for dn, new in self._read(found).items() if new != known.get(dn)}
+        if any(not self._stays(dn, new.entry) for dn, new in news.items()) or _naming(news.keys() - known.keys(), known):
             return False
         return self._put(news, ())
 
@@ -97,7 +98,7 @@ class Copy:
         found = self._fetch({numbers[dn] for dn in wanted})
         if not wanted <= found.keys():
             return self._reading(settled=False)
-        others = {dn for dn, new in found.items() if dn in known and _identity(known[dn].entry) != _identity(new.entry)}
+        others = {dn for dn, new in found.items() if dn not in known or _identity(known[dn].entry) != _identity(new.entry)}
         self._watched |= dict.fromkeys(_naming(gone | others, known) - gone, self._monotonic() + REFERENCES_SECONDS)
         self._put(found, gone)
         self._watch()
