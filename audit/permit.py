@@ -33,6 +33,7 @@ class Action(StrEnum):
     SESSION_END = "session:end"
     PERSON_CONFIRM = "person:confirm"
     APPLICATION_REGISTER = "application:register"
+    APPLICATION_SWITCH = "application:switch"
     GRANT_CHANGE = "grant:change"
     ASSET_REGISTER = "asset:register"
     TRAIL_READ = "trail:read"

@@ -131,6 +131,25 @@ def set_proxy(tx: Transaction, application: str, *, proxy: bool, permit: Permit)
     tx.record(Event.under(permit, Kind.PROXY_CHANGED, permit.resource, scope=row.unit, details={"proxy": proxy}))
 
 
+def switch(tx: Transaction, application: str, *, active: bool, permit: Permit) -> None:
+    """Switch an application off, or on again. Off, nothing that calls in its name is let in, and it gets no certificate.
+
+    Raises:
+        NotFound: there is no such application.
+        Conflict: it is as it should be already.
+    """
+    permit.must_cover(Action.APPLICATION_SWITCH, f"app:{application}")
+    in_order(tx.db)
+    row = tx.db.get(ApplicationRow, application)
+    if row is None:
+        raise NotFound("there is no application `{application}`", application=application)
+    if row.active is active:
+        raise Conflict("the application `{application}` was switched already; reload the page", application=application)
+    row.active = tx.db.get_one(AssetRow, f"application:{application}").active = active
+    changed(tx.db)
+    tx.record(Event.under(permit, Kind.APPLICATION_SWITCHED, permit.resource, scope=row.unit, details={"active": active}))
+
+
 def make_key(tx: Transaction, world: World, application: str, *, permit: Permit) -> str:
     """A new API key, `yk_<id>_<secret>`: shown once."""
     permit.must_cover(Action.API_KEY_MAKE, f"app:{application}")

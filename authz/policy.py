@@ -94,6 +94,8 @@ POLICY: tuple[Rule, ...] = (
     Rule("directory-accept.security", _A.DIRECTORY_ACCEPT, _SECURITY, _R.ANY, high_risk=True),
     Rule("application-register.system", _A.APPLICATION_REGISTER, _SYSTEM, _R.ANY),
     Rule("application-register.demo", _A.APPLICATION_REGISTER, _DEMO, _R.ANY, demo=True),
+    Rule("application-switch.system", _A.APPLICATION_SWITCH, _SYSTEM, _R.ANY),
+    Rule("application-switch.security", _A.APPLICATION_SWITCH, _SECURITY, _R.ANY),
     Rule("api-key-make.owner", _A.API_KEY_MAKE, _APP_OWNER, _R.OWN),
     Rule("api-key-make.demo", _A.API_KEY_MAKE, _DEMO, _R.ANY, demo=True),
     Rule("grant-change.security", _A.GRANT_CHANGE, _SECURITY, _R.ANY, high_risk=True),

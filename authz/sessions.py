@@ -27,6 +27,8 @@ from core.errors import Conflict, NotFound, Unauthenticated, Unavailable
 PREFIX = "ys_"
 #: Last use is written down when it is older than this.
 SEEN_EVERY = dt.timedelta(minutes=1)
+#: Sessions that are ended in one transaction at most: each has its event.
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,22 @@ def _note_use(world: World, session: str, last: dt.datetime, now: dt.datetime) -
     with suppress(Unavailable), recording(world.trail) as tx:
         statement = insertion(tx.db)(SessionSeen).values(session=session, at=now)
         tx.db.execute(statement.on_conflict_do_update(index_elements=["session"], set_={"at": now}))
+
+
+def end_all(tx: Transaction, person: Person, *, permit: Permit) -> None:
+    """End every session of a person; the permit is for `person:<pseudonym>`.
+
+    Raises:
+        Conflict: there is none.
+    """
+    permit.must_cover(Action.SESSION_END, f"person:{person.id}")
+    mine = (SessionRow.person == person.uuid, SessionRow.ended_at.is_(None), SessionRow.expires_at > tx.now)
+    rows = tx.db.scalars(select(SessionRow).where(*mine).order_by(SessionRow.id).limit(_AT_ONCE).with_for_update()).all()
+    if not rows:
+        raise Conflict("nobody is logged in with this account")
+    for row in rows:
+        row.ended_at = tx.now
+        tx.record(Event.under(permit, Kind.SESSION_ENDED, f"session:{row.id}"))
 
 
 def end(tx: Transaction, session: str, *, permit: Permit) -> None:

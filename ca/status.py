@@ -29,7 +29,8 @@ from ca.keys import Signer, Signers
 from ca.states import ListState, Standing
 from ca.tables import Authority, Certificate, Revocation, RevocationList
 from certs import bundles, ocsp
-from core.database import moment, statement
+from core.clock import moment
+from core.database import statement
 from core.errors import Error
 from core.settings import CA
 

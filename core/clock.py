@@ -18,3 +18,10 @@ def microseconds(moment: dt.datetime) -> int:
     """Microseconds since 1970-01-01T00:00:00Z, exact: floats would lose the last digits."""
     since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def moment(stored: str | dt.datetime) -> dt.datetime:
+    """The time that an `Instant` column holds, read by a bare cursor."""
+    if isinstance(stored, dt.datetime):
+        return stored.astimezone(dt.UTC)
+    return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)

@@ -35,6 +35,11 @@ from core.errors import Unavailable
 
 #: How long a writer tries for the lock before it answers `unavailable`.
 LOCK_PATIENCE = dt.timedelta(seconds=2)
+#: How long one question to PostgreSQL may go unanswered: a server that stands still must not hold every request.
+SILENCE = dt.timedelta(seconds=8)
+
+_UNREADABLE: tuple[type[Exception], ...] = (sqlite3.Error, SQLAlchemyError)
+_UNWRITABLE: tuple[type[Exception], ...] = (OperationalError, SilentPool)
 
 #: What each connection to PostgreSQL is told. Temporary objects come last, or they would be found before ours.
 _SESSION = {
@@ -47,7 +52,6 @@ _SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
 }
-
 
 #: How long whoever listens for changes waits at most until he sees that he shall end.
 _LISTENING_SECONDS = 0.25
@@ -130,7 +134,7 @@ class Database:
         try:
             with closing(self.engine.raw_connection()) as pooled:
                 yield pooled.cursor() if self.lock else _Named(pooled.cursor())
-        except self._read_failures as error:
+        except self.failures + _UNREADABLE as error:
             raise Unavailable("the database cannot be read now; try again, and tell the operator if it stays") from error
 
     @contextmanager
@@ -175,7 +179,7 @@ class Database:
                     cursor.execute(self.begin)
                 yield cursor
                 pooled.commit()
-        except self._refusals as error:
+        except self.failures + _UNWRITABLE as error:
             raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
         finally:
             self._thread.writing = False
@@ -197,7 +201,7 @@ class Database:
                 found = session.scalar(change)
                 session.commit()
                 return found
-        except self._refusals as error:
+        except self.failures + _UNWRITABLE as error:
             raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
 
     def bell(self) -> threading.Event:
@@ -232,14 +236,6 @@ class Database:
             while not stop.is_set():
                 if list(connection.notifies(timeout=_LISTENING_SECONDS, stop_after=1)):
                     self._ring()
-
-    @property
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        return (*self.failures, OperationalError, SilentPool)
-
-    @property
-    def _read_failures(self) -> tuple[type[Exception], ...]:
-        return (sqlite3.Error, *self.failures, SQLAlchemyError)
 
     def _exclusive(self) -> AbstractContextManager[None]:
         return _locked(self.lock) if self.lock else nullcontext()
@@ -281,13 +277,6 @@ class _Named:
 @cache
 def _in_pyformat(sql: str) -> str:
     return re.sub(r":(\w+)", r"%(\1)s", sql)
-
-
-def moment(stored: str | dt.datetime) -> dt.datetime:
-    """The time that an `Instant` column holds, read by a bare cursor."""
-    if isinstance(stored, dt.datetime):
-        return stored.astimezone(dt.UTC)
-    return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)
 
 
 @contextmanager
@@ -385,6 +374,16 @@ def open_postgres(url: str) -> Database:
         pool_use_lifo=True,  # the connection that was used last knows the statements already
         hide_parameters=True,
     )
+
+    class Patient(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, timeout or SILENCE.total_seconds())
+            except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - the driver's own name for it
+                self.pgconn.finish()
+                raise psycopg.OperationalError("the server is silent") from error
+
+    event.listen(engine, "do_connect", lambda _dialect, _entry, arguments, more: Patient.connect(*arguments, **more))
 
     @event.listens_for(engine, "checkout")
     def _is_alive(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:

@@ -35,6 +35,10 @@ def _grant_row(row: Any, _: People) -> Claim:
     return (f"app:{application}", f"g{grant}"), (action, kind, role, effect, str(assurance), conditions, unit, *times)
 
 
+def _switched(told: Told) -> Claim:
+    return (told.object,), ("on" if told.details.get("active", True) else "off",)
+
+
 def _resource(row: Any, people: People) -> Claim:
     told = told_of(authz.Resource(application=row[0], type=row[1], id=row[2], unit=row[3], properties=row[4]), people.keyed)
     return (f"app:{row[0]}", told["type"], told["resource"]), (told["facts"],)
@@ -52,8 +56,19 @@ _APPLICATIONS = (
             (told.object,),
             (str(told.body.get("scope", "")), _names(told.details.get("actions")), _names(told.details.get("types"))),
         ),
-        rows=select(_A.id, _A.unit, _A.actions, _A.types, _A.active),
-        shown=lambda row, _: ((f"app:{row[0]}",), (row[1], row[2], row[3]) if row[4] else ("not active",)),
+        rows=select(_A.id, _A.unit, _A.actions, _A.types),
+        shown=lambda row, _: ((f"app:{row[0]}",), (row[1], row[2], row[3])),
+        walk=(_A.id,),
+        having=texts(_A.id, 0, "app:"),
+    ),
+    Pair(
+        name="application in use",
+        table="authz_application",
+        kinds=frozenset({Kind.APPLICATION_REGISTERED, Kind.APPLICATION_SWITCHED}),
+        once=frozenset({Kind.APPLICATION_REGISTERED}),
+        said=_switched,
+        rows=select(_A.id, _A.active),
+        shown=lambda row, _: ((f"app:{row[0]}",), ("on" if row[1] else "off",)),
         walk=(_A.id,),
         having=texts(_A.id, 0, "app:"),
     ),
@@ -154,11 +169,25 @@ _ASSETS = (
         table="authz_asset",
         kinds=frozenset({Kind.APPLICATION_REGISTERED}),
         once=frozenset({Kind.APPLICATION_REGISTERED}),
-        said=lambda told: ((told.object,), (str(told.body.get("scope", "")), "[]", "True")),
-        rows=select(authz.AssetRow.ref, authz.AssetRow.unit, authz.AssetRow.names, authz.AssetRow.active),
+        said=lambda told: ((told.object,), (str(told.body.get("scope", "")), "[]")),
+        rows=select(authz.AssetRow.ref, authz.AssetRow.unit, authz.AssetRow.names),
         shown=lambda row, _: (
             (row[0].replace("application:", "app:", 1),),
-            (row[1], row[2], str(row[3])) if row[0].startswith("application:") else None,
+            (row[1], row[2]) if row[0].startswith("application:") else None,
+        ),
+        walk=(authz.AssetRow.ref,),
+        having=lambda keys, _: authz.AssetRow.ref.in_([key[0].replace("app:", "application:", 1) for key in keys]),
+    ),
+    Pair(
+        name="application's asset in use",
+        table="authz_asset",
+        kinds=frozenset({Kind.APPLICATION_REGISTERED, Kind.APPLICATION_SWITCHED}),
+        once=frozenset({Kind.APPLICATION_REGISTERED}),
+        said=_switched,
+        rows=select(authz.AssetRow.ref, authz.AssetRow.active),
+        shown=lambda row, _: (
+            (row[0].replace("application:", "app:", 1),),
+            ("on" if row[1] else "off",) if row[0].startswith("application:") else None,
         ),
         walk=(authz.AssetRow.ref,),
         having=lambda keys, _: authz.AssetRow.ref.in_([key[0].replace("app:", "application:", 1) for key in keys]),

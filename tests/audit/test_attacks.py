@@ -183,7 +183,10 @@ def on_postgresql(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
         cluster.drop(name)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.component("postgresql"))])
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.component("postgresql"))
+
+
+@pytest.fixture(params=["sqlite", POSTGRESQL])
 def attacked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Attacked]:
     """The home in either database: what is claimed of one is claimed of both."""
     ground: Ground = request.getfixturevalue(f"on_{request.param}")
@@ -214,11 +217,9 @@ def attacked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Attacke
         cluster.drop(name)
 
 
-def only(database: str) -> pytest.MarkDecorator:
-    """What can be done to one of the databases alone."""
-    return pytest.mark.parametrize(
-        "attacked", [pytest.param(database, marks=pytest.mark.component(database) if database == "postgresql" else ())], indirect=True
-    )
+#: What can be done to one of the databases alone.
+only_sqlite = pytest.mark.parametrize("attacked", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("attacked", [POSTGRESQL], indirect=True)
 
 
 def test_the_untouched_home_holds(attacked: Attacked) -> None:
@@ -251,7 +252,7 @@ def test_a_changed_tile_is_named_by_its_first_wrong_entry(attacked: Attacked) ->
     assert attacked.finding().first == 256 + 100
 
 
-@only("sqlite")
+@only_sqlite
 @pytest.mark.parametrize("column", ["body", "leaf", "actor"])
 def test_a_value_of_another_type_is_named(attacked: Attacked, column: str) -> None:
     attacked.db.execute(f"UPDATE trail_event SET {column} = CAST(x'ff00fe' AS TEXT) WHERE {LOG} AND idx = 44")
@@ -416,7 +417,7 @@ def test_a_log_hidden_behind_another_epoch_is_found(attacked: Attacked) -> None:
     assert "epoch row" in str(attacked.finding())
 
 
-@only("postgresql")
+@only_postgresql
 def test_the_command_names_it_as_the_role_that_may_only_read(attacked: Attacked, tmp_path: Path) -> None:
     def verify() -> Result:
         trusted = [part for log in LOGS for part in ("--trust", str(attacked.folder / "notes" / f"{log}.note"))]

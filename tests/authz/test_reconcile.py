@@ -78,6 +78,10 @@ def register(place: Place) -> None:
         act(place, "zhengshi", Action.GRANT_CHANGE, target, applications.put_resource, "oa", resource)
     keys = [act(place, "service:demo", Action.API_KEY_MAKE, target, applications.make_key, place.world, "oa") for _ in range(2)]
     act(place, "service:demo", Action.API_KEY_MAKE, target, applications.withdraw_key, "oa", keys[0].split("_")[1])
+    for active in (False, True, False):
+        permit = place.permit("zhengshi", Action.APPLICATION_SWITCH, target)
+        with recording(place.trail) as tx:
+            applications.switch(tx, "oa", active=active, permit=permit)
     for ref in ("server:web", "server:old"):
         facts = {"name": ref, "unit": unit, "owner": owner, "names": [ref.replace("server:", "") + ".example"]}
         act(place, "service:demo", Action.ASSET_REGISTER, Target(ref, unit=unit), applications.register_asset, ref, facts)

@@ -75,6 +75,10 @@ class Service:
             self._tokens[uid] = answer.json()["token"]
         return self._tokens[uid]
 
+    def forget(self, uid: str) -> None:
+        """This person's session has ended."""
+        del self._tokens[uid]
+
     def credentials(self, uid: str) -> dict[str, str]:
         """The body of a login with a code that was not used yet: this step's, or the next one's, which is accepted early."""
         account = self.account(uid)

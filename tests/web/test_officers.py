@@ -100,6 +100,49 @@ def test_an_application_is_registered_granted_keyed_and_unkeyed(service: Service
     assert application.post("/access/v1/evaluation", json=asked).status_code == 401
 
 
+def test_an_application_that_is_switched_off_is_let_in_nowhere_and_let_in_again(service: Service) -> None:
+    unit = unit_of(service, STAFF)
+    body = {"id": "off", "name": "停用", "unit": unit, "owner": OWNER, "actions": ["read"], "types": ["doc"]}
+    assert service.person(SYSTEM).post("/api/v1/applications", json=body).status_code == 201
+    key = service.person(OWNER).post("/api/v1/applications/off/keys", json={}).json()["key"]
+    service.person(SECURITY).post("/api/v1/grants", json={"application": "off", "action": "read", "type": "doc", "role": "staff"})
+    asked = {"subject": {"type": "user", "id": STAFF}, "action": {"name": "read"}, "resource": {"type": "doc", "id": "1"}}
+    taken = {"profile": "application", "csr": csr_pem(ec.generate_private_key(ec.SECP256R1())), "for": "application:off"}
+    application, switch = service.client(token=key), "/api/v1/applications/off/active"
+    calls = [
+        lambda: application.post("/access/v1/evaluation", json=asked),
+        lambda: application.post("/access/v1/evaluations", json={"evaluations": [asked]}),
+        lambda: application.post("/access/v1/search/subject", json=asked | {"subject": {"type": "user"}}),
+        lambda: application.get("/api/v1/me"),
+    ]
+    assert calls[0]().json()["decision"]
+    for uid in (STAFF, REGISTRAR, AUDITOR, OWNER):
+        assert service.person(uid).put(switch, json={"active": False}).status_code == 403
+    for by in (SYSTEM, SECURITY):
+        done = service.person(by).put(switch, json={"active": False})
+        assert done.status_code == 200, done.text
+        assert [call().status_code for call in calls] == [401] * len(calls)
+        refused = service.person(OWNER).post("/api/v1/requests", json=taken)
+        assert refused.status_code in {404, 409}, refused.text
+        assert service.person(by).put(switch, json={"active": False}).json()["code"] == "conflict"
+        assert service.person(by).put(switch, json={"active": True}).status_code == 200
+        assert calls[0]().json()["decision"]
+    events = service.events("code:CA4014")
+    assert [event["body"]["d"] for event in events[:4]] == [{"active": True}, {"active": False}] * 2
+    assert service.person(SYSTEM).put("/api/v1/applications/nowhere/active", json={"active": False}).status_code == 404
+
+
+def test_a_switched_off_application_is_refused_with_its_certificate(service: Service) -> None:
+    switch = "/api/v1/applications/hr/active"
+    assert service.application("hr").get("/api/v1/me").status_code == 200
+    assert service.person(SECURITY).put(switch, json={"active": False}).status_code == 200
+    try:
+        assert service.application("hr").get("/api/v1/me").status_code == 401
+    finally:
+        assert service.person(SECURITY).put(switch, json={"active": True}).status_code == 200
+    assert service.application("hr").get("/api/v1/me").status_code == 200
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -180,3 +223,21 @@ def test_a_decision_is_explained_and_who_may_is_listed(service: Service) -> None
     assert auditor.post("/api/v1/authz/who-can", json={"action": "nonsense"}).json()["code"] == "malformed"
     assert auditor.post("/api/v1/directory/accept", json={"digest": "0" * 64}).status_code == 403
     assert service.person(SECURITY).post("/api/v1/directory/accept", json={"digest": "0" * 64}).json()["code"] == "conflict"
+
+
+def test_a_security_administrator_logs_somebody_out_everywhere(service: Service) -> None:
+    first, second = service.person(FAR_REGISTRAR), service.client()
+    other = second.post("/api/v1/sessions", json=service.credentials(FAR_REGISTRAR)).json()["token"]
+    address = f"/api/v1/persons/{FAR_REGISTRAR}/sessions"
+    for uid in (STAFF, REGISTRAR, SYSTEM, AUDITOR):
+        assert service.person(uid).delete(address).status_code == 403
+    ended = service.person(SECURITY).delete(address)
+    assert ended.status_code == 200, ended.text
+    assert len(ended.json()["receipts"]) >= 2
+    assert first.get("/api/v1/me").status_code == 401
+    assert service.client(token=other).get("/api/v1/me").status_code == 401
+    assert service.person(SECURITY).delete(address).json()["code"] == "conflict"
+    assert service.person(SECURITY).delete("/api/v1/persons/nobody/sessions").status_code == 404
+    service.forget(FAR_REGISTRAR)
+    assert service.person(FAR_REGISTRAR).delete(address).status_code == 200, "one's own"
+    service.forget(FAR_REGISTRAR)

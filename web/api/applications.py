@@ -42,6 +42,13 @@ class ProxyBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveBody:
+    """Whether an application is let in."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
@@ -91,6 +98,17 @@ def set_proxy(application: str) -> Response:
     wanted, permit = door.body(ProxyBody), _permit(application, Action.APPLICATION_REGISTER)
     with door.changing() as tx:
         applications.set_proxy(tx, application, proxy=wanted.proxy, permit=permit)
+    return done(tx)
+
+
+@routes.put("/applications/<application>/active")
+@door.open_to(door.PERSON)
+@door.described(summary="Switch an application off, or on again", body=ActiveBody, answer=Done, errors=("not-found", "conflict"))
+def switch(application: str) -> Response:
+    """Let nothing in that calls in its name, or let it in again."""
+    wanted, permit = door.body(ActiveBody), _permit(application, Action.APPLICATION_SWITCH)
+    with door.changing() as tx:
+        applications.switch(tx, application, active=wanted.active, permit=permit)
     return done(tx)
 
 

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
 from audit.record import Transaction
-from authz import confirm, follower, standing
+from authz import confirm, follower, sessions, standing
 from authz.confirm import Named
 from authz.decide import Target
 from authz.people import Person
@@ -61,6 +61,18 @@ def unblock(name: str) -> Response:
     permit = _permit(person, Action.ACCOUNT_BLOCK)
     with door.changing() as tx:
         standing.unblock(tx, person.uuid, person.id, permit=permit)
+    return done(tx)
+
+
+@routes.delete("/persons/<name>/sessions")
+@door.open_to(door.PERSON)
+@door.described(summary="Log a person out everywhere", **_CHANGED)
+def end_sessions(name: str) -> Response:
+    """End every session of a person: one's own, or as a security administrator anybody's."""
+    person = _person(name)
+    permit = _permit(person, Action.SESSION_END)
+    with door.changing() as tx:
+        sessions.end_all(tx, person, permit=permit)
     return done(tx)
 
 
