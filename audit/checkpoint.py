@@ -6,7 +6,11 @@ gets no new signature, and nobody can be shown two histories under one key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,6 +27,9 @@ from audit.verifier.note import Checkpoint, Note, Signature, VerifierKey, open_c
 from core.clock import microseconds
 from core.errors import Unavailable
 from core.seal import Vault, write_durably
+
+#: Longer than this no note is written.
+_LOCK_SECONDS = 2.0
 
 
 class LogKey:
@@ -111,10 +118,8 @@ class Publisher:
         for log in self._keys:
             last = self._followed(log)
             head = self._grown(log, last)
-            path = self._notes / f"{log}.note"
-            if head != last:
-                write_durably(path, self._keys[log].sign(head), 0o644)
-            if head.size and self._put(log, head, note := path.read_bytes()):
+            note = self._kept(log, head, self._keys[log].sign(head)) if head != last else self._path(log).read_bytes()
+            if head.size and self._put(log, self._open(log, note), note):
                 published.append(note)
         return published
 
@@ -140,12 +145,21 @@ class Publisher:
                 return last
             proof = PublishedLog(session, log).consistency(last.size, head.size)
         verify_consistency(last.size, head.size, last.root, head.root, proof)
-        if head.size > last.size:
-            write_durably(self._notes / f"{log}.note", note, 0o644)
-        return head
+        return self._open(log, self._kept(log, head, note)) if head.size > last.size else head
+
+    def _kept(self, log: str, head: Checkpoint, note: bytes) -> bytes:
+        """What our file says once `note` about `head` was offered to it: another process of this home may have been faster."""
+        path = self._path(log)
+        with _alone(self._notes / "lock"):
+            if self._last(log).size < head.size:
+                write_durably(path, note, 0o644)
+            return path.read_bytes()
+
+    def _path(self, log: str) -> Path:
+        return self._notes / f"{log}.note"
 
     def _last(self, log: str) -> Checkpoint:
-        path = self._notes / f"{log}.note"
+        path = self._path(log)
         if not path.exists():
             raise Unavailable(
                 "the last note of the log `{log}` is missing; put it, or one that an officer trusts, at `{path}`", log=log, path=path
@@ -185,3 +199,30 @@ class Publisher:
         if known is None or known[0] != note:
             known = self._opened[log] = (note, open_checkpoint(note, [self._keys[log].verifier_key(self._trail.origin(log))]))
         return known[1]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`: workers of one home write the same notes, and none may put an older one over a newer.
+
+    Raises:
+        Unavailable: somebody holds it for longer than a write takes.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _lock(descriptor, time.monotonic() + _LOCK_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, end: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise Unavailable("another process holds the notes of the logs; see which one hangs") from None
+            time.sleep(0.01)
+        else:
+            return

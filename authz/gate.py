@@ -41,14 +41,16 @@ class Passing(NamedTuple):
     #: The path as the application will see it: decoded once, without dot segments and without the query.
     path: str
     certificate: x509.Certificate | None
+    #: Why the request cannot be decided on, such as `ambiguous-path`; empty when it can.
+    against: str = ""
 
 
 class Told(NamedTuple):
-    """The gate's answer and its place in the trail. `person` is there when the certificate was accepted."""
+    """The gate's answer. `person` is there when the certificate was accepted, `receipt` when the answer has an event of its own."""
 
     verdict: Verdict
-    receipt: Receipt
-    person: Person | None = None
+    receipt: Receipt | None
+    person: Person | None
     roles: tuple[str, ...] = ()
 
 
@@ -65,6 +67,8 @@ def require_proxy(caller: Caller) -> None:
 def decide(world: World, trail: Trail, caller: Caller, passing: Passing) -> Told:
     """The answer to a caller for whom `require_proxy` has passed; it is recorded before this returns.
 
+    Who shows no certificate of ours is an outsider, whatever the proxy is: beyond ten a minute his refusals are counted.
+
     Raises:
         Denied: the application may not ask, which is recorded.
         Unavailable: it cannot be recorded.
@@ -74,12 +78,19 @@ def decide(world: World, trail: Trail, caller: Caller, passing: Passing) -> Told
     person, cert, against = _subject(world, snapshot, passing.certificate)
     facts = prefixes(passing.path) | ({"subject.certificate": cert} if cert else {})
     ask = Ask(SUBJECT_TYPE, person.id if person else "", passing.action, PATH_TYPE, passing.path, facts, Assurance.CERTIFICATE)
-    verdict, question = Verdict(allowed=False, reason=against), None
-    if not against:
+    verdict, question = Verdict(allowed=False, reason=passing.against or against), None
+    if not verdict.reason:
         verdict, question = authzen.weigh(snapshot, application, ask, person, now)
+    if person is None and not admitted(world, caller):
+        return Told(verdict, None, None)
     [receipt] = trail.append([replace(authzen.event(snapshot, verdict, ask, caller, person, question), cert=cert)])
     roles = tuple(dict.fromkeys(held["role"] for held in verify.roles_in(snapshot, application, person))) if person else ()
     return Told(verdict, receipt, person, roles)
+
+
+def admitted(world: World, caller: Caller) -> bool:
+    """Whether one more refusal before this application's gate gets an event of its own; the others are counted."""
+    return caller.application is None or world.tally.admit(f"gate:{caller.application.id}", world.clock())
 
 
 def prefixes(path: str) -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""Who does the jobs. On SQLite whoever holds `leader.lock`; on PostgreSQL whoever also holds the lock in the database.
+"""Who does the jobs. On SQLite whoever holds `leader.lock` of the home; on PostgreSQL whoever holds the lock in the database.
 
 The lock of the database is one on the view `yumen.leadership`, which has no rows: only the worker's role may take it, it
 ends with its connection, and a transaction that holds nothing else keeps no dead row of other tables from being removed.
-The server ends a connection that stays silent, so a leader that was stopped or cut off does not lead for ever.
+The server ends a connection that stays silent, so a leader that was stopped or cut off makes room.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,8 +23,9 @@ from core.settings import Settings
 from ops import postgres
 from ops.claims import Claim
 
-#: The server takes the lock from a leader that was not heard of for this long; a round of jobs must be shorter.
-SILENCE_SECONDS = 30
+#: The server takes the lock from a leader that was not heard of for this long: less than `authz.stale_limit`, for the leader
+#: also follows the directory.
+SILENCE_SECONDS = 5
 #: Who lost the lock of the database lets others try first, for this long.
 _STEP_BACK_SECONDS = 1.5
 
@@ -36,7 +38,7 @@ log = structlog.get_logger()
 
 
 class Leadership(Protocol):
-    """A claim on the jobs. Not shared between threads, besides `held`."""
+    """A claim on the jobs."""
 
     @property
     def held(self) -> bool:
@@ -45,12 +47,11 @@ class Leadership(Protocol):
     def take(self) -> bool:
         """Take the jobs if nobody has them, or look whether they are still ours; whether they are."""
 
+    def keep(self) -> None:
+        """Say that we live, when the jobs are ours; more often than `SILENCE_SECONDS`, whatever a job takes."""
+
     def release(self) -> None:
         """Let somebody else have them."""
-
-    @property
-    def keeps_notes(self) -> bool:
-        """Whether this process alone writes the notes of its home, though another may lead."""
 
 
 class FileLeadership(Claim):
@@ -59,17 +60,16 @@ class FileLeadership(Claim):
     def __init__(self, home: Path) -> None:
         super().__init__(home / "leader.lock")
 
-    @property
-    def keeps_notes(self) -> bool:
-        """Only the leader writes them."""
-        return self.held
+    def keep(self) -> None:
+        """Nothing to say: the lock is the kernel's."""
 
 
 class DatabaseLeadership:
-    """The jobs of all homes that share a database. `leader.lock` comes first: of one home's workers only one is a candidate."""
+    """The jobs of all homes that share a database. Safe to share between threads."""
 
-    def __init__(self, home: Path, url: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._file, self._engine, self._monotonic = Claim(home / "leader.lock"), postgres.single(url, silence=SILENCE_SECONDS), monotonic
+    def __init__(self, url: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._monotonic = postgres.single(url, silence=SILENCE_SECONDS), monotonic
+        self._mutex = threading.Lock()
         self._connection: Connection | None = None
         self._not_before = monotonic()
 
@@ -78,30 +78,36 @@ class DatabaseLeadership:
         """Whether the jobs were ours when we last looked."""
         return self._connection is not None
 
-    @property
-    def keeps_notes(self) -> bool:
-        """Whether no other worker of this home follows the published heads."""
-        return self._file.held
-
     def take(self) -> bool:
         """Take the jobs if nobody has them, or ask the server whether our connection still lives."""
-        if self._connection is not None:
-            try:
-                self._connection.exec_driver_sql("SELECT 1")
-            except DBAPIError as error:
-                log.warning("the lock of the database is lost; the jobs are left to others", reason=type(error.orig).__name__)
-                self.release()
-                self._not_before = self._monotonic() + _STEP_BACK_SECONDS
-        elif self._monotonic() >= self._not_before and self._file.take():
-            self._connection = self._locked()
-        return self.held
+        with self._mutex:
+            if self._connection is not None:
+                self._look(self._connection)
+            elif self._monotonic() >= self._not_before:
+                self._connection = self._locked()
+            return self.held
+
+    def keep(self) -> None:
+        """Ask the server whether our connection still lives, which tells it the same of us."""
+        with self._mutex:
+            if self._connection is not None:
+                self._look(self._connection)
 
     def release(self) -> None:
         """Let somebody else have them."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        with self._mutex:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                _close(connection)
+
+    def _look(self, connection: Connection) -> None:
+        try:
+            connection.exec_driver_sql("SELECT 1")
+        except DBAPIError as error:
+            log.warning("the lock of the database is lost; the jobs are left to others", reason=type(error.orig).__name__)
+            self._connection = None
             _close(connection)
-        self._file.release()
+            self._not_before = self._monotonic() + _STEP_BACK_SECONDS
 
     def _locked(self) -> Connection | None:
         connection = None
@@ -119,7 +125,7 @@ def leadership(settings: Settings) -> Leadership:
     """The claim on the jobs that this home's settings name."""
     if settings.embedded:
         return FileLeadership(settings.home)
-    return DatabaseLeadership(settings.home, settings.database.url)
+    return DatabaseLeadership(settings.database.url)
 
 
 def is_led(settings: Settings, session: Session) -> bool:

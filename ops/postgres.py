@@ -40,10 +40,10 @@ def single(url: str, *, silence: int) -> Engine:
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "connect_timeout": 2,
         "application_name": f"yumen leader {os.getpid()}",
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 8000,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 4000,
     }
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"), connect_args=arguments, poolclass=NullPool, hide_parameters=True

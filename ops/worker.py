@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 #: A standing-by worker tries for the lock this often, in seconds.
 _STANDBY_SECONDS = 0.5
+#: A leader tells the server that it lives this often, in seconds; a job may take longer.
+_KEEP_SECONDS = 1.0
 #: A worker that stands by takes over the published heads this often, in seconds.
 _FOLLOW_SECONDS = 1.0
 #: After a failure a job is tried again no sooner than this, in seconds: the log must stay readable.
@@ -65,6 +67,7 @@ class Worker:
             _Job("waiting events", _WAITING_SECONDS, node.trail.settle_late),
             _Job("renewal", _RENEWAL_SECONDS, lambda: renew_listener(node)),
         ]
+        self._keeping = Ticker("leadership", _KEEP_SECONDS, self._claim.keep)
         self._following = _Job("notes", _FOLLOW_SECONDS, node.publisher.follow)
         self._reconciler = Reconciler(node.trail, Directory(node.trail, node.world))
         self._reconciling = Ticker("reconcile", node.settings.audit.reconcile_period.total_seconds(), self._reconcile)
@@ -78,6 +81,7 @@ class Worker:
         """Begin to work, or to stand by while another process works."""
         self._claim.take()
         self._thread.start()
+        self._keeping.start()
         self._reading.start()
         self._reconciling.start()
 
@@ -88,12 +92,13 @@ class Worker:
         self._reconciling.stop()
         self._thread.join()
         self._reading.join()
+        self._keeping.stop()
         self._claim.release()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             if not self._claim.take():
-                if self._claim.keeps_notes and self._following.due <= time.monotonic():
+                if self._following.due <= time.monotonic():
                     _attempt(self._following)
                 self._stop.wait(_STANDBY_SECONDS)
                 continue

@@ -38,7 +38,7 @@ MAX_HEAD_BYTES = 65_536
 #: Largest body that is read only to be refused: more than nginx lets through.
 MAX_UNREAD_BYTES = 2_097_152
 #: Seconds that requests which were begun may take at the end.
-STOP_SECONDS = 30.0
+STOP_SECONDS = 15.0
 
 #: What of granian's scope is passed on beside the fields.
 _OF_THE_REQUEST = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH")

@@ -27,6 +27,8 @@ RULE = "/gate"
 
 _SUBJECT = "HTTP_YUMEN_SUBJECT_CERT"
 _METHOD = re.compile(r"[A-Z]{1,20}")
+#: How much of what cannot be read is recorded.
+_TOLD = 255
 _APPLICATION = frozenset({Opening.APPLICATION})
 
 log = structlog.get_logger()
@@ -45,13 +47,13 @@ def _ask(visit: Visit, _parts: tuple[str, ...]) -> Answer:
 def _answer(visit: Visit) -> Answer:
     _know_the_proxy(visit)
     environ, node = visit.environ, visit.node
-    passing = gate.Passing(_action(environ), paths.original(environ.get("HTTP_X_ORIGINAL_URI", "")), _certificate(environ))
+    passing = _passing(environ)
     with visit.recorded_there(Denied):
         told = gate.decide(node.world, node.trail, visit.caller, passing)
     visit.recorded = True
-    environ["yumen.decision"] = f"{told.receipt.log}/{told.receipt.idx}"
+    environ["yumen.decision"] = f"{told.receipt.log}/{told.receipt.idx}" if told.receipt else ""
     if not told.verdict.allowed or told.person is None:
-        kind = Denied if told.person else Unauthenticated
+        kind = Denied if told.person or passing.against else Unauthenticated
         raise kind("the gate stays closed: {reason}", reason=told.verdict.reason)
     person = told.person
     fields = {"Subject": person.id, "User": quote(person.uid), "Unit": person.unit, "Roles": ",".join(map(quote, told.roles))}
@@ -61,6 +63,8 @@ def _answer(visit: Visit) -> Answer:
 
 def _refuse(visit: Visit, error: Error) -> Answer:
     """The refusal of `error`, which is recorded or counted, in the two forms that a proxy understands."""
+    if not visit.recorded and not gate.admitted(visit.node.world, visit.caller):
+        visit.recorded = True  # counted
     refused, status = visit.refuse(error), 403
     if visit.caller.application is None:
         reason = "proxy-not-accepted"  # what is wrong with the proxy's own credentials is not its users' affair
@@ -101,11 +105,14 @@ def _know_the_proxy(visit: Visit) -> None:
     gate.require_proxy(visit.caller)
 
 
-def _action(environ: dict[str, Any]) -> str:
-    method = environ.get("HTTP_X_ORIGINAL_METHOD", "")
-    if not _METHOD.fullmatch(method):
-        raise Malformed("`X-Original-Method` must be given, as one method", reason="original-method")
-    return "get" if method == "HEAD" else method.lower()
+def _passing(environ: dict[str, Any]) -> gate.Passing:
+    method, address = environ.get("HTTP_X_ORIGINAL_METHOD", ""), environ.get("HTTP_X_ORIGINAL_URI", "")
+    action = "get" if method == "HEAD" else method.lower()
+    try:
+        path, against = paths.original(address), "" if _METHOD.fullmatch(method) else "original-method"
+    except Malformed as error:
+        path, against = address[:_TOLD], problems.reason_of(error)
+    return gate.Passing(action[:_TOLD], path, _certificate(environ), against)
 
 
 def _certificate(environ: dict[str, Any]) -> x509.Certificate | None:

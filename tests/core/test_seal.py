@@ -99,6 +99,24 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
+@pytest.mark.parametrize(("folder", "file"), [(0o700, 0o600), (0o750, 0o640), (0o2750, 0o640), (0o770, 0o640)])
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_files_are_for_the_group_only_where_the_folder_is_and_never_to_be_written_by_it(
+    tmp_path: Path, folder: int, file: int, umask: int
+) -> None:
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys").chmod(folder)
+    former = os.umask(umask)
+    try:
+        Vault(tmp_path / "keys", tmp_path / "secret").put("tls/server", b"the key")
+    finally:
+        os.umask(former)
+    for name in ("salt", "tls/server.sealed"):
+        assert stat.S_IMODE((tmp_path / "keys" / name).stat().st_mode) == file
+    assert stat.S_IMODE((tmp_path / "keys" / "tls").stat().st_mode) & 0o777 == folder & 0o750
+
+
 @pytest.mark.parametrize("content", [b"", b"short", b"  padded 12345  \n"])
 def test_weak_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)

@@ -190,7 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "forged certificate fields are refused",
         "web/front.py",
-        "            refuse_forged(environ)\n",
+        "            refuse_forged(environ, found[0].takes if found else ())\n",
         "",
         "tests/web/test_door.py::test_forged_certificate_fields_are_refused_everywhere",
     ),
@@ -308,9 +308,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "one process leads",
-        "ops/worker.py",
-        "            if not self._claim.take():\n",
-        "            if False:\n",
+        "ops/claims.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
         "tests/ops/test_worker.py::test_only_the_leader_does_the_jobs",
     ),
     # Pages: what a browser of ours must not be led to, and what it must not give away.
@@ -448,6 +448,49 @@ MUTANTS: tuple[Mutant, ...] = (
         'self._looking = dict.fromkeys(("directory", "rows"), threading.Lock())',
         "tests/authz/test_ldap_world.py::test_while_no_server_answers_roles_stay_until_they_are_too_old_and_then_nobody_has_any",
     ),
+    # Who works, where serving and working are apart.
+    Mutant(
+        "one leads",
+        "ops/leadership.py",
+        "IN EXCLUSIVE MODE NOWAIT",
+        "IN SHARE MODE NOWAIT",
+        "tests/ops/test_leadership.py::test_one_leads_and_the_next_takes_over",
+    ),
+    Mutant(
+        "the lock is asked for again before each job",
+        "ops/leadership.py",
+        'connection.exec_driver_sql("SELECT 1")',
+        "pass",
+        "tests/ops/test_leadership.py::test_who_lost_the_connection_stops_leading_at_once_and_lets_others_try_first",
+    ),
+    Mutant(
+        "the server ends a silent leader",
+        "ops/postgres.py",
+        '"idle_in_transaction_session_timeout": f"{silence}s"',
+        '"idle_in_transaction_session_timeout": "0"',
+        "tests/ops/test_leadership.py::test_a_leader_that_is_silent_loses_the_jobs",
+    ),
+    Mutant(
+        "only the worker's role takes the lock",
+        "migrations/rights.py",
+        "GRANT UPDATE ON yumen.leadership TO yumen_worker",
+        "GRANT UPDATE ON yumen.leadership TO yumen_worker, yumen_web",
+        "tests/ops/test_leadership.py::test_the_role_that_serves_cannot_keep_the_jobs_from_the_worker",
+    ),
+    Mutant(
+        "published heads are followed only where they extend ours",
+        "audit/checkpoint.py",
+        "        verify_consistency(last.size, head.size, last.root, head.root, proof)\n",
+        "",
+        "tests/audit/test_checkpoint.py::test_a_published_head_that_does_not_extend_ours_is_not_followed",
+    ),
+    Mutant(
+        "a word from before the stop counts no more",
+        "ca/authorities.py",
+        "> (stopped.epoch, stopped.idx)",
+        "> (0, 0)",
+        "tests/ca/test_issuance.py::test_a_word_from_before_the_stop_counts_no_more",
+    ),
     # What an attack from outside has shown.
     Mutant(
         "invented names are counted, not told one by one",
@@ -476,5 +519,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "    _names_must_be_free(tx, names)\n",
         "",
         "tests/authz/test_authzen.py::test_nobody_registers_the_name_of_another_asset_or_an_application_as_an_asset",
+    ),
+    # The production door.
+    Mutant(
+        "one certificate is one certificate",
+        "web/handover.py",
+        "if _is_one_sequence(der):",
+        "if der:",
+        "tests/web/test_behind.py::test_what_is_not_one_certificate_is_refused",
+    ),
+    Mutant(
+        "what the proxy hands over is no field any more",
+        "web/behind.py",
+        'environ.pop("HTTP_X_REAL_IP", None)',
+        'environ.get("HTTP_X_REAL_IP")',
+        "tests/web/test_behind.py::test_the_proxy_hands_over_certificate_and_address",
+    ),
+    Mutant(
+        "encoded delimiters are refused",
+        "web/paths.py",
+        "%(?:2f|5c|25|3b|3f|23)",
+        "%(?:5c|25|3b|3f|23)",
+        "tests/web/test_paths.py::test_what_could_be_read_in_another_way_is_refused",
+    ),
+    Mutant(
+        "the gate judges the certificate that the proxy hands over",
+        "authz/gate.py",
+        "    if shown.reasons:",
+        "    if False:",
+        "tests/web/test_gate.py::test_a_revoked_certificate_is_refused_within_two_seconds",
+    ),
+    Mutant(
+        "outsiders cannot fill the trail through a gate",
+        "authz/gate.py",
+        "if person is None and not admitted(world, caller):",
+        "if False:",
+        "tests/web/test_gate.py::test_outsiders_cannot_fill_the_trail_through_an_applications_gate",
     ),
 )

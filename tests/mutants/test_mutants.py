@@ -16,7 +16,7 @@ import pytest
 from tests.mutants.table import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("core", "certs", "audit", "authz", "ca", "ops", "web", "cli", "migrations", "tests", "docs")
+ROOMS = ("core", "certs", "audit", "authz", "ca", "ops", "web", "cli", "migrations", "tests", "docs", "deploy")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.nginx import Nginx, free_ports
 from tests.web.conftest import OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Issued, Service, csr_pem
+from tests.web.doors import Door, aged, door, serving, statuses
 from tests.web.pki import make
-from tests.web.test_nginx import Door, aged, door, serving, statuses
 from web.compose import portal
 from web.front import Front
 from web.gate import GATE_ROUTES
@@ -298,9 +298,6 @@ def test_the_proxy_may_spell_the_certificate_in_both_ways(gate: Gate, user: Issu
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"X-Original-URI": ""}, "ambiguous-path"),
-        ({"X-Original-URI": "/public,/admin"}, "ambiguous-path"),
-        ({"X-Original-Method": ""}, "original-method"),
         ({"X-Original-Method": "GET, POST"}, None),
         ({"Yumen-Subject-Cert": "CN=zhangsan"}, "bad-handover"),
         ({"Yumen-Subject-Cert": ":AAAA:, :AAAA:"}, "bad-handover"),
@@ -315,6 +312,44 @@ def test_what_cannot_be_read_is_no_and_on_record(service: Service, gate: Gate, f
     answer = asked(gate, **fields)
     closed(answer, 403, reason or answer.headers["Yumen-Reason"])
     assert service.events(f"code:AZ1005 req:{answer.headers['x-request-id']}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"X-Original-URI": ""}, "ambiguous-path"),
+        ({"X-Original-URI": "/public,/admin"}, "ambiguous-path"),
+        ({"X-Original-URI": "/public?x,/admin"}, "ambiguous-path"),
+        ({"X-Original-Method": ""}, "original-method"),
+        ({"X-Original-Method": "get"}, "original-method"),
+    ],
+)
+def test_whoever_asks_for_what_cannot_be_read_is_on_record(service: Service, gate: Gate, user: Issued, fields: dict[str, str], reason: str):
+    answer = asked(gate, **{"Yumen-Subject-Cert": cert_of(user)}, **fields)
+    closed(answer, 403, reason)
+    [found] = service.events(f"code:AZ1001 req:{answer.headers['x-request-id']}")
+    assert found["body"]["d"]["subject"] == service.node.world.current().directory.by_uid[STAFF].id
+
+
+def test_outsiders_cannot_fill_the_trail_through_an_applications_gate(service: Service, gate: Gate, user: Issued):
+    before = len(service.events("code:AZ1001 obj:app:files"))
+    for number in range(12):
+        closed(
+            asked(gate, **{"X-Original-URI": "/a//b"} if number % 2 else {}),
+            403 if number % 2 else 401,
+            ["no_certificate", "ambiguous-path"][number % 2],
+        )
+    for _ in range(12):
+        closed(asked(gate, Cookie="__Host-yumen=ys_x"), 403, "cookie")
+    assert len([one for one in service.events("code:AZ1005") if one["body"]["rsn"] == "cookie"]) <= 13  # with that of an earlier test
+    assert len(service.events("code:AZ1001 obj:app:files")) - before <= 11  # a minute may turn meanwhile
+    assert asked(gate, **{"Yumen-Subject-Cert": cert_of(user)}).status_code == 204
+
+
+@pytest.fixture(autouse=True)
+def _a_new_minute(service: Service) -> None:
+    """Refusals of earlier tests do not count here."""
+    service.node.world.tally._seen.clear()
 
 
 def test_two_fields_of_one_name_are_refused(gate: Gate, user: Issued):
@@ -375,7 +410,7 @@ def test_nothing_but_204_401_and_403_ever(gate: Gate):
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "FOO"):
             closed(proxy.request(method, "/gate"), 403, "method")
         closed(proxy.post("/gate", content=b"x" * 200_000), 403, "too-large")
-        closed(proxy.get("/gate?x=1"), 403, "original-method")
+        closed(proxy.get("/gate?x=1"), 403, "ambiguous-path")
 
 
 def test_a_failure_inside_is_a_no(service: Service):
