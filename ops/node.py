@@ -184,6 +184,8 @@ def _followed(world: World, role: str, stack: ExitStack) -> Follower:
     follower, alone = Follower(world), world.settings.embedded or role == "operator"
     while alone and follower.step():
         pass
+    if alone and world.refresh().freshness is not Freshness.FRESH:
+        follower.step()  # to read everything, here and from the rows, may take longer than may pass; to look again does not
     end = time.monotonic() + (0 if alone else _LEADER_SECONDS)
     while (found := world.refresh()).freshness is Freshness.STALE and time.monotonic() < end and role == "serve":
         time.sleep(_ANCHORS_SECONDS)

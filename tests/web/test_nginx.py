@@ -88,6 +88,7 @@ def test_a_session_begun_by_certificate_is_good_over_that_certificate_only(servi
     assert service.events(f"code:AZ2008 req:{answer.headers['x-request-id']}")
 
 
+@pytest.mark.embedded
 def test_an_expired_certificate_gets_a_readable_recorded_refusal(service: Service, own: Door, tmp_path: Path):
     files = aged(service, service.application_files(), tmp_path)
     with own.client(files) as asking:
@@ -96,6 +97,7 @@ def test_an_expired_certificate_gets_a_readable_recorded_refusal(service: Servic
     assert service.events(f"code:AZ2008 req:{answer.headers['x-request-id']}")
 
 
+@pytest.mark.embedded
 def test_the_named_location_keeps_method_address_and_body(service: Service, toy: Door, tmp_path: Path):
     files = aged(service, service.application_files(), tmp_path)
     with toy.client(files) as asking:
