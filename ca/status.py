@@ -123,7 +123,7 @@ class Responder:
             request = ocsp.parse(der)
         except Error:
             return Answer(ocsp.MALFORMED, 0, cacheable=False)
-        if self._is_stale():
+        if self.stale:
             return Answer(ocsp.TRY_LATER, 0, cacheable=False)
         desk = self._seen.desks.get(authority)
         if desk is None or desk.template is None or not any(mine.matches(request) for mine in desk.cert_ids):
@@ -153,7 +153,7 @@ class Responder:
 
     def problems(self) -> list[str]:
         """Why status is not ready, one sentence each."""
-        found = ["status has not read the database for more than 1.5 s"] if self._is_stale() else []
+        found = ["status has not read the database for more than 1.5 s"] if self.stale else []
         return found + [f"authority {name} has no OCSP responder" for name, desk in self._seen.desks.items() if desk.template is None]
 
     def poll(self) -> None:
@@ -208,7 +208,9 @@ class Responder:
             except Exception as error:  # noqa: BLE001 - the thread must live: without polls every answer is `tryLater`
                 _log.error("status cannot read the database", reason=repr(error))
 
-    def _is_stale(self) -> bool:
+    @property
+    def stale(self) -> bool:
+        """Whether the database has been silent for too long: what is answered from rows cannot be answered."""
         return self._polled is None or self._monotonic() - self._polled > STALE.total_seconds()
 
     def _desk(self, row: Authority, former: _Desk | None) -> _Desk:

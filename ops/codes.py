@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from audit.record import Transaction, recording
 from authz import totp
 from authz.decide import Target, service_permit
 from authz.people import Person
+from authz.snapshot import Freshness
 from authz.tables import Confirmation, OneTime
 from core.errors import Conflict
 from core.settings import Settings
@@ -39,6 +41,9 @@ class FirstCode:
     expires_at: dt.datetime
 
 
+#: How long the directory may take to be fresh before the codes are refused.
+_FRESH_SECONDS = 30.0
+
 #: Shows codes to whoever holds the ceremony; called once, before they count.
 HandOver = Callable[[Sequence[FirstCode]], None]
 
@@ -49,9 +54,17 @@ def permitted(node: Node, persons: Iterable[str]) -> list[tuple[Person, Permit]]
     Raises:
         Denied: the directory is too old.
     """
+    _await_fresh(node)
     known = node.world.current().directory.people
     found = [known[uuid] for uuid in dict.fromkeys(persons) if uuid in known]
     return [(person, _permit(node, person)) for person in found]
+
+
+def _await_fresh(node: Node) -> None:
+    """Give the first looks at a large directory the time they need: what follows is high-risk, and people are waiting for it."""
+    end = time.monotonic() + _FRESH_SECONDS
+    while node.world.refresh().freshness is not Freshness.FRESH and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def hand_out(tx: Transaction, node: Node, people: Iterable[tuple[Person, Permit]], hand_over: HandOver) -> None:

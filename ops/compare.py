@@ -52,13 +52,10 @@ def compare(pair: Pair, keys: Collection[Key], events: Iterable[Told], rows: Ite
 
 
 def _contradiction(pair: Pair, key: Key, said: Value, shown: Value, twice: Collection[Key]) -> Contradiction | None:
-    said, shown = _short(said), _short(shown)
-    if key in twice:
-        return Contradiction(pair.name, key, "told-twice", said, shown)
-    if said == shown:
+    if said == shown and key not in twice:
         return None
     problem = "fact-without-event" if said is None else "event-without-fact" if shown is None else "differ"
-    return Contradiction(pair.name, key, problem, said, shown)
+    return Contradiction(pair.name, key, "told-twice" if key in twice else problem, _short(said), _short(shown))
 
 
 def claim_of(pair: Pair, told: Told) -> tuple[Key, Value] | None:

@@ -184,14 +184,11 @@ def _followed(world: World, role: str, stack: ExitStack) -> Follower:
     follower, alone = Follower(world), world.settings.embedded or role == "operator"
     while alone and follower.step():
         pass
-    found = world.refresh()
-    if alone and found.directory.people and found.freshness is not Freshness.FRESH:
-        follower.step()  # the first reading of a whole province takes longer than what was read may be old
-        found = world.refresh()
-    end = time.monotonic() + _LEADER_SECONDS
-    while found.freshness is Freshness.STALE and time.monotonic() < end and role == "serve" and not alone:
+    if alone and world.refresh().freshness is not Freshness.FRESH:
+        follower.step()  # to read everything, here and from the rows, may take longer than may pass; to look again does not
+    end = time.monotonic() + (0 if alone else _LEADER_SECONDS)
+    while (found := world.refresh()).freshness is Freshness.STALE and time.monotonic() < end and role == "serve":
         time.sleep(_ANCHORS_SECONDS)
-        found = world.refresh()
     if found.freshness is Freshness.STALE and (alone or not found.directory.people) and role != "worker":
         raise Unavailable(
             "the directory cannot be read, so nothing starts: {problems}; mend that and start again", problems="; ".join(world.problems())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -12,6 +12,9 @@ from core.database import Database, open_postgres
 from core.errors import Malformed, Unavailable
 from migrations import rights
 from ops import fitness
+
+#: A machine that vanished is noticed within about four seconds.
+_NOTICED = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 4000}
 
 
 def prepare(admin_url: str) -> None:
@@ -40,10 +43,7 @@ def single(url: str, *, silence: int) -> Engine:
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "connect_timeout": 2,
         "application_name": f"yumen leader {os.getpid()}",
-        "keepalives_idle": 2,
-        "keepalives_interval": 1,
-        "keepalives_count": 2,
-        "tcp_user_timeout": 4000,
+        **_NOTICED,
     }
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"), connect_args=arguments, poolclass=NullPool, hide_parameters=True
@@ -57,6 +57,7 @@ def opened(url: str) -> Database:
         Unavailable: it cannot be reached, is not prepared, loses what it acknowledged, or lets this role do too much.
     """
     database = open_postgres(url)
+    event.listen(database.engine, "do_connect", lambda _dialect, _record, _arguments, options: options.update(_NOTICED))
     try:
         found = fitness.problems(database)
     except DBAPIError as error:

@@ -74,6 +74,8 @@ def reasons(node: _Parts, lead: Lead) -> list[str]:
     found = _of_trail(node.trail)
     found += node.world.problems()
     found += node.responder.problems()
+    if node.responder.stale:
+        return found  # the database is silent, and whoever asked it now would be as well
     if not lead.look() and lead.missing_seconds > LEADERLESS:
         command = "`yumen serve`, or `yumen worker`" if node.settings.embedded else "`yumen worker`"
         found.append(f"no worker leads for {lead.missing_seconds:.0f} s: nothing is issued and no list is published; run {command}")

@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 #: Entries that are read in one look, and keys that are compared in one.
 CHUNK, KEYS = 2000, 500
 #: How many rows of each table, and entries of each log, are compared anew in one turn.
-ROWS, ENTRIES = 5000, 50_000
+ROWS, ENTRIES = 4000, 20_000
 #: Around the time of a row, for objects with very many events.
 AROUND = dt.timedelta(days=1)
 #: Heartbeats that a process may miss before it is taken for lost.
@@ -178,6 +178,8 @@ class Reconciler:
                     self._compare_events(
                         session, self._counted(state.numbers, history.walk(session, place, start, min(start + CHUNK, size)))
                     )
+            if place not in state.read:
+                state.entries[place] = None  # all of them were compared just now
             state.read[place] = max(size, state.read.get(place, 0))
 
     def _counted(self, numbers: Numbers, events: Iterable[Told]) -> Iterator[Told]:
@@ -243,15 +245,31 @@ class Reconciler:
             for pair in self._kinds.get(told.kind, ()) if told.kind else ():
                 if claim := claim_of(pair, told):
                     touched.setdefault(pair.name, {})[claim[0]] = told.t
+        told_of = self._histories(session, touched)
         for name, keys in touched.items():
             pair, left = self._by_name[name], iter(keys.items())
             while some := dict(islice(left, KEYS)):
-                span = (min(some.values()) - _MICROSECONDS, max(some.values()) + _MICROSECONDS) if pair.at else None
-                self._suspect(name, [one.key for one in self._looked_up(session, pair, set(some), span)])
+                if pair.at:
+                    span = (min(some.values()) - _MICROSECONDS, max(some.values()) + _MICROSECONDS)
+                    found = self._looked_up(session, pair, set(some), history.about(session, {key[0] for key in some}, pair.kinds, span))
+                else:
+                    mine = (told for about in {key[0] for key in some} for told in told_of.get(about, ()) if told.kind in pair.kinds)
+                    found = self._looked_up(session, pair, set(some), mine)
+                self._suspect(name, [one.key for one in found])
 
-    def _looked_up(self, session: Session, pair: Pair, keys: set[Key], span: tuple[int, int] | None = None) -> list[Contradiction]:
+    def _histories(self, session: Session, touched: Mapping[str, Mapping[Key, int]]) -> dict[str, list[Told]]:
+        """Everything that was told of the objects of `touched`, read once for all pairs."""
+        pairs = [pair for name in touched if not (pair := self._by_name[name]).at]
+        objects = iter({key[0] for pair in pairs for key in touched[pair.name]})
+        kinds = frozenset[Kind]().union(*(pair.kinds for pair in pairs))
+        found: dict[str, list[Told]] = {}
+        while some := set(islice(objects, KEYS)):
+            for told in history.about(session, some, kinds):
+                found.setdefault(told.object, []).append(told)
+        return found
+
+    def _looked_up(self, session: Session, pair: Pair, keys: set[Key], events: Iterable[Told]) -> list[Contradiction]:
         rows = session.execute(pair.rows.where(pair.having(keys, self._people))).all()
-        events = history.about(session, {key[0] for key in keys}, pair.kinds, span)
         return compare(pair, keys, events, rows, self._people)
 
     def _moment(self) -> Any:
@@ -279,7 +297,8 @@ class Reconciler:
             left = iter(sorted(keys))
             while some := set(islice(left, KEYS)):
                 with self._moment() as session:
-                    found.update(self._looked_up(session, self._by_name[name], some))
+                    pair = self._by_name[name]
+                    found.update(self._looked_up(session, pair, some, history.about(session, {key[0] for key in some}, pair.kinds)))
         return found
 
     def _declare_lost(self, numbers: Numbers) -> None:
@@ -322,12 +341,11 @@ def last(session: Session) -> Result | None:
 
 
 def problems(session: Session) -> list[str]:
-    """What readiness must tell: contradictions that are there, and the first of them."""
+    """What readiness must tell: that there are contradictions. Which ones, anybody who asks for readiness need not know."""
     result = last(session)
     if result is None or not result.open:
         return []
-    told = f"{result.open} contradictions between facts and the trail, such as {'; '.join(result.first[:1])}"
-    return [f"{told}: keep everything and call an auditor"]
+    return [f"{result.open} contradictions between facts and the trail: keep everything, look at `yumen status` and call an auditor"]
 
 
 def _result(at: dt.datetime, details: Mapping[str, Any]) -> Result:

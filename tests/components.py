@@ -67,6 +67,7 @@ COMPONENTS: Mapping[str, Component] = {
         "the production form with accounts, mounts and networks of its own (needs root)",
         _own_namespaces,
     ),
+    "gcc": Component(("gcc", "libc6-dev"), "a slow disk: `fsync` is preloaded", _program("cc")),
     "debootstrap": Component(("debootstrap",), "a minimal Debian, in `make proof`", _program("debootstrap")),
 }
 

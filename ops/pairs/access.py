@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 
 from audit.event import Kind
 from audit.history import Told
 from authz import tables as authz
 from authz.applications import told_of
-from ops.pairs.pair import Claim, Pair, detail, fixed, moment, numbers, persons, texts
+from ops.pairs.pair import Claim, Pair, among, detail, fixed, moment, numbers, persons, texts
 from ops.pairs.people import People
 
 # Applications
@@ -133,8 +133,8 @@ _APPLICATIONS = (
         ),
         shown=_resource,
         walk=(authz.Resource.application, authz.Resource.type, authz.Resource.id),
-        having=lambda keys, _: tuple_(authz.Resource.application, authz.Resource.type).in_(
-            sorted({(key[0].removeprefix("app:"), key[1]) for key in keys})
+        having=lambda keys, _: among(
+            authz.Resource.application, authz.Resource.type, {(key[0].removeprefix("app:"), key[1]) for key in keys}
         ),
     ),
 )

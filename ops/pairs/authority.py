@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import ColumnElement, exists, select, tuple_
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from audit.event import Kind
@@ -15,7 +15,7 @@ from authz import tables as authz
 from ca import tables as ca
 from ca.states import IntentState, ListState, RequestState, Standing
 from certs.profiles import PROFILES
-from ops.pairs.pair import Claim, Key, Pair, fixed, number, numbers, refs, sha256, texts
+from ops.pairs.pair import Claim, Key, Pair, among, fixed, number, numbers, refs, sha256, texts
 from ops.pairs.people import People
 
 # Requests
@@ -220,7 +220,7 @@ def _list(told: Told) -> Claim:
 
 def _crl_keys(keys: Collection[Key], _: People) -> ColumnElement[bool]:
     wanted = [(key[0].removeprefix("crl:"), number(key[1])) for key in keys]
-    return tuple_(ca.RevocationList.authority, ca.RevocationList.number).in_(wanted)
+    return among(ca.RevocationList.authority, ca.RevocationList.number, wanted)
 
 
 def _key_made(told: Told) -> Claim | None:

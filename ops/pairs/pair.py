@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, true, tuple_
+from sqlalchemy import ColumnElement, and_, false, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from audit.event import Kind
@@ -23,6 +23,8 @@ from ops.pairs.people import People
 Key = tuple[str, ...]
 Value = tuple[str, ...] | None
 Claim = tuple[Key, Value]
+#: Which rows are about some keys.
+Having = Callable[[Collection[Key], People], ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +43,22 @@ class Pair:
     rows: Any
     shown: Callable[[Any, People], Claim]
     walk: tuple[InstrumentedAttribute[Any], ...]
-    having: Callable[[Collection[Key], People], ColumnElement[bool]]
+    having: Having
     #: When a row came about, where its object has so many events that only those around that time are looked at first.
     at: Callable[[Any], dt.datetime] | None = None
 
 
-def refs(authority: Any, serial: Any) -> Callable[[Collection[Key], People], ColumnElement[bool]]:
+def refs(authority: Any, serial: Any) -> Having:
     """The rows of certificates that keys name as `cert:<authority>/<serial>`."""
-    return lambda keys, _: tuple_(authority, serial).in_([_halves(key[0], "cert:", "/") for key in keys])
+    return lambda keys, _: among(authority, serial, [_halves(key[0], "cert:", "/") for key in keys])
+
+
+def among(left: Any, right: Any, wanted: Iterable[tuple[Any, Any]]) -> ColumnElement[bool]:
+    """The rows whose two columns are one of `wanted`, said so that an index over both is used: few differ on the left."""
+    sides: dict[Any, list[Any]] = {}
+    for one, other in wanted:
+        sides.setdefault(one, []).append(other)
+    return or_(false(), *(and_(left == one, right.in_(others)) for one, others in sides.items()))
 
 
 def _halves(ref: str, prefix: str, separator: str) -> tuple[str, str]:
@@ -56,7 +66,7 @@ def _halves(ref: str, prefix: str, separator: str) -> tuple[str, str]:
     return left, right
 
 
-def numbers(column: Any, member: int, prefix: str) -> Callable[[Collection[Key], People], ColumnElement[bool]]:
+def numbers(column: Any, member: int, prefix: str) -> Having:
     """The rows whose number stands in a member of the key, behind `prefix`."""
     return lambda keys, _: column.in_([number(key[member].removeprefix(prefix)) for key in keys])
 
@@ -66,12 +76,12 @@ def number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
-def texts(column: Any, member: int, prefix: str) -> Callable[[Collection[Key], People], ColumnElement[bool]]:
+def texts(column: Any, member: int, prefix: str) -> Having:
     """The rows whose name stands in a member of the key, behind `prefix`."""
     return lambda keys, _: column.in_([key[member].removeprefix(prefix) for key in keys])
 
 
-def persons(column: Any) -> Callable[[Collection[Key], People], ColumnElement[bool]]:
+def persons(column: Any) -> Having:
     """The rows of persons that keys name by pseudonym; all rows when the directory does not know one of them."""
 
     def having(keys: Collection[Key], people: People) -> ColumnElement[bool]:

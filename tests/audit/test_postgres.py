@@ -254,3 +254,37 @@ def test_a_partition_is_opened_where_the_last_one_ends(home: Home) -> None:
 
 def test_administrators_are_no_strangers_to_the_helper(home: Home, place: Path) -> None:
     assert stranger(place, "SELECT current_setting('is_superuser')") == [("on",)]
+
+
+def a_row(home: Home, table: str) -> str:
+    """The statement that makes one row of `table`, whatever it means."""
+    columns = home.rows(
+        "SELECT attname, format_type(atttypid, NULL), attidentity FROM pg_attribute"
+        f" WHERE attrelid = 'yumen.{table}'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    values = {"boolean": "true", "bytea": "'\\x00'", "timestamp with time zone": "now()", "integer": "1", "bigint": "1"}
+    names, things = ", ".join(name for name, _, _ in columns), ", ".join(values.get(kind, "'x'") for _, kind, _ in columns)
+    return f"INSERT INTO {table} ({names}) VALUES ({things})"
+
+
+@pytest.mark.parametrize("role", SERVICES)
+def test_no_fact_of_any_table_changes_without_an_event_whoever_tries(home: Home, role: str) -> None:
+    facts = sorted({name for name in Model.metadata.tables if not name.startswith(("trail_", "test_"))} - set(rights.VOLATILE))
+    for table in facts:
+        home.attack(a_row(home, table))
+        [(column,)] = home.rows(f"SELECT attname FROM pg_attribute WHERE attrelid = 'yumen.{table}'::regclass AND attnum = 1")
+        for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
+            with as_role(home, role) as connection:
+                try:
+                    connection.execute(statement)
+                    connection.commit()
+                except psycopg.errors.InsufficientPrivilege:
+                    assert role == "yumen_web", table
+                    assert table in rights.SIGNED, table
+                except psycopg.Error as error:
+                    assert "no event was enqueued" in str(error), table
+                else:
+                    raise AssertionError(f"{role} did: {statement}")
+                connection.rollback()
+        assert len(home.rows(f"SELECT * FROM {table}")) == 1, table
+        home.attack(f"DELETE FROM {table}")

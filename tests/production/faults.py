@@ -18,7 +18,7 @@ from tests.production.machine import Machine
 from tests.production.stage import Production
 
 #: Nobody waits longer for an answer; whoever does counts as not answered.
-PATIENCE = 10.0
+PATIENCE = 12.0
 
 
 @dataclass
@@ -110,6 +110,18 @@ def full(machine: Machine, folder: str) -> Iterator[float]:
         yield time.monotonic()
     finally:
         filler.unlink()
+
+
+@contextmanager
+def slow(machine: Machine, milliseconds: int) -> Iterator[float]:
+    """Let each flush of the database's disk wait so long; gives the moment."""
+    switch = machine.root / "var/tmp/milliseconds"
+    try:
+        switch.write_text(str(milliseconds))
+        switch.chmod(0o644)
+        yield time.monotonic()
+    finally:
+        switch.unlink()
 
 
 @contextmanager

@@ -219,8 +219,14 @@ class Machine:
                 if kept != command:
                     happened(command)
 
-    def popen(self, account: str, command: list[str], *, group: str = "", network: str = "", **environ: str) -> subprocess.Popen[bytes]:
-        """A process of `account`, whose words go to a file in `var/log`."""
+    def log(self, name: str) -> Path:
+        """What a service has said."""
+        return self.root / "var/log" / f"{name}.log"
+
+    def popen(
+        self, account: str, command: list[str], *, name: str = "", group: str = "", network: str = "", **environ: str
+    ) -> subprocess.Popen[bytes]:
+        """A process of `account`, which speaks to the log `name`, or its program's."""
         who = [
             f"--reuid={account}",
             f"--regid={group or account}",
@@ -230,7 +236,7 @@ class Machine:
             "--inh-caps=-all",
         ]
         whole = [*self._inside(network), "setpriv", "--pdeathsig=KILL", *(who if account != "root" else []), *command]
-        with (self.root / "var/log" / f"{Path(command[-1]).name}.{secrets.token_hex(3)}").open("wb") as log:
+        with self.log(name or Path(command[0]).name).open("ab") as log:
             return subprocess.Popen(whole, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environ}, stdout=log, stderr=log)
 
     def start(self, unit: Unit, network: str = "") -> None:
@@ -248,7 +254,7 @@ class Machine:
         account, group = unit.one("User"), unit.one("Group")
 
         def start() -> None:
-            self.running[unit.name] = self.popen(account, ["sh", "-c", script], group=group, network=network, **environ)
+            self.running[unit.name] = self.popen(account, ["sh", "-c", script], name=unit.name, group=group, network=network, **environ)
 
         assert unit.one("Restart") == "always"
         self.keep(unit.name, start, float(unit.one("RestartSec")))

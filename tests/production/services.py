@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests import components
 from tests.production.machine import Machine, until
 
 #: The last number of the addresses: as in `deploy/` for the database, ours for the directory and the second node.
@@ -72,8 +73,13 @@ def make_database(machine: Machine, size: str = "800m") -> None:
         more.write("ssl_cert_file = '/etc/postgresql/server.pem'\nssl_key_file = '/etc/postgresql/server.key'\n")
 
 
-def start_database(machine: Machine, **environ: str) -> None:
-    """Start PostgreSQL, as its own unit would."""
+def start_database(machine: Machine) -> None:
+    """Start PostgreSQL, as its own unit would; with a compiler at hand, on a disk that can be made slow."""
+    environ = {}
+    if not components.missing(["gcc"]):
+        source, library = Path(__file__).with_name("slow_fsync.c"), machine.root / "var/tmp/slow_fsync.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
+        environ = {"LD_PRELOAD": "/var/tmp/slow_fsync.so", "SLOW_FSYNC": "/var/tmp/milliseconds"}
     where = f"{version()}/main"
     command = [f"/usr/lib/postgresql/{version()}/bin/postgres", "-D", f"/var/lib/postgresql/{where}"]
     command += ["-c", f"config_file=/etc/postgresql/{where}/postgresql.conf"]

@@ -27,7 +27,6 @@ from authz import province
 from authz.province import Account
 from bench.province import Size, write
 from cli.client.api import Api, Server
-from cli.story.enrolments import await_serial
 from cli.story.stage import Stage
 from core.errors import Error
 from ops import demo_data
@@ -129,7 +128,7 @@ class Production:
         account = self.account(uid)
         return {"uid": uid, "password": account["password"], "totp": code(account["totp"], steps)}
 
-    def certify(self, uid: str, registrar: str, profile: str = "staff-sign", whose: str = "") -> Path:
+    def certify(self, uid: str, registrar: str, profile: str = "staff-sign", whose: str = "", patience: float = 5) -> Path:
         """A certificate that `uid` asks for and `registrar` approves: chain and key in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
@@ -137,7 +136,9 @@ class Production:
         with self.person(uid) as owner, self.person(registrar) as officer:
             request = owner.post("/api/v1/requests", asked)["id"]
             officer.insist(f"/api/v1/requests/{request}/approve", {"comment": "seen"})
-            serial = await_serial(owner, str(request))
+            shown = lambda: owner.get(f"/api/v1/requests/{request}")
+            until(lambda: shown()["state"] == "issued", patience, "no certificate is issued")
+            serial = shown()["serial"]
             chain = owner.text(f"/api/v1/certificates/{serial}", "application/pem-certificate-chain")
         pem = self.machine.root / "home" / f"{serial}.pem"
         pem.parent.mkdir(exist_ok=True)
@@ -195,11 +196,8 @@ def code(secret: str, steps: int) -> str:
     return pyotp.TOTP(secret).at(dt.datetime.now(dt.UTC) + steps * dt.timedelta(seconds=30))
 
 
-def build(size: Size, *, preload: str = "") -> Production:
-    """Everything from empty machines to running processes, by the runbook.
-
-    `preload` names a library that the database is started with.
-    """
+def build(size: Size) -> Production:
+    """Everything from empty machines to running processes, by the runbook."""
     https, http, first, second = services.free_ports(4)
     values = {
         "dc=example,dc=cn": "dc=yumen,dc=demo",
@@ -213,7 +211,7 @@ def build(size: Size, *, preload: str = "") -> Production:
     }
     made = Production(Machine(values), {account.uid: account for account in province.accounts(1)})
     try:
-        _raise(made, size, preload)
+        _raise(made, size)
         made.told = {
             "https": f"https://localhost:{https}",
             "http": f"http://127.0.0.1:{http}",
@@ -228,7 +226,7 @@ def build(size: Size, *, preload: str = "") -> Production:
     return made
 
 
-def _raise(made: Production, size: Size, preload: str) -> None:
+def _raise(made: Production, size: Size) -> None:
     """Sections 1 to 5 of the runbook."""
     machine = made.machine
     machine.follow("1.")
@@ -244,7 +242,7 @@ def _raise(made: Production, size: Size, preload: str) -> None:
         if "restart postgresql" in command:
             if "postgresql" in machine.running:
                 machine.end("postgresql", signal.SIGINT)
-            services.start_database(machine, **({"LD_PRELOAD": preload} if preload else {}))
+            services.start_database(machine)
 
     machine.follow("2.", happened)
     machine.follow("3.", happened)

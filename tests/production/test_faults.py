@@ -15,7 +15,7 @@ import pytest
 
 from cli.story.ending import question
 from core.errors import Error, Unavailable
-from tests.production.faults import PATIENCE, eventually, frozen, full, unplugged, witnessed
+from tests.production.faults import PATIENCE, eventually, frozen, full, slow, unplugged, witnessed
 from tests.production.machine import until
 from tests.production.stage import STANDBY, WEB, WORKER, Direct, Production
 
@@ -44,6 +44,11 @@ def status_is_served(production: Production, number: int) -> None:
         assert api.send("GET", "/ca/staff.cer", accept="*/*").content
 
 
+def told_by(production: Production, number: int) -> list[str]:
+    """What readiness answers; no answer tells nothing."""
+    return [reason for reason in production.reasons(number) if not reason.startswith("no answer")]
+
+
 def decides(production: Production, number: int) -> bool:
     with production.application(number, timeout_seconds=PATIENCE) as oa:
         return bool(oa.post("/access/v1/evaluation", question("zhaoliu", "read", "plan-2026"))["decision"])
@@ -60,7 +65,7 @@ def refuses_high_risk(registrar: Direct) -> bool:
 
 def test_a_frozen_directory_server_ends_what_is_high_risk_and_nothing_else(production: Production):
     with production.person("zhaoliu") as registrar, witnessed(production) as witness:
-        assert not refuses_high_risk(registrar)
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")
         with frozen(production.machine, "slapd") as since:
             eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
             with pytest.raises(Unavailable), production.direct(1) as api:
@@ -71,10 +76,11 @@ def test_a_frozen_directory_server_ends_what_is_high_risk_and_nothing_else(produ
 
 
 def test_a_directory_that_is_cut_off_is_told_and_found_again(production: Production):
-    with production.person("zhaoliu") as registrar, witnessed(production) as witness, unplugged(production.machine, "directory") as since:
-        eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
-        assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
-    with production.person("zhaoliu") as registrar:
+    with production.person("zhaoliu") as registrar, witnessed(production) as witness:
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")
+        with unplugged(production.machine, "directory") as since:
+            eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
+            assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
         eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not recover")
 
 
@@ -141,14 +147,74 @@ def test_a_full_disk_is_a_no_and_status_goes_on(production: Production):
             eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
 
 
+@pytest.mark.component("gcc")
+def test_a_slow_disk_makes_answers_slow_and_none_of_them_early(production: Production):
+    with witnessed(production) as witness, slow(production.machine, 500) as since:
+        began = time.monotonic()
+        assert decides(production, 1)
+        assert time.monotonic() - began >= 0.5
+        time.sleep(2)
+        status_is_served(production, 1)
+        assert set(witness.answers(1, since)) | set(witness.answers(2, since)) == {"yes"}
+
+
+@pytest.mark.proof
+@pytest.mark.component("gcc")
+def test_a_disk_that_hardly_answers_is_a_no(production: Production):
+    with witnessed(production):
+        with slow(production.machine, 15_000):
+            with pytest.raises(Unavailable):
+                decides(production, 1)
+            status_is_served(production, 1)
+        for number in (1, 2):
+            eventually(lambda number=number: decides(production, number), 15 + MENDED_SECONDS, "it does not recover")
+
+
 def test_the_standby_works_when_the_worker_is_killed(production: Production):
     production.work(second=True)
     try:
-        time.sleep(2)
+        until(lambda: "standing by" in production.machine.log(STANDBY).read_text(), 30, "the standby does not stand by")
         production.machine.end(WORKER, signal.SIGKILL)
         began = time.monotonic()
-        assert production.certify("zhangsan", "zhaoliu")
+        assert production.certify("zhangsan", "zhaoliu", patience=15)
         print(f"\nissued by the standby {time.monotonic() - began:.1f} s after the kill")
     finally:
         production.work()
         production.machine.end(STANDBY)
+
+
+def test_a_frozen_database_is_a_no_within_ten_seconds(production: Production):
+    with witnessed(production) as witness:
+        with frozen(production.machine, "postgresql") as since:
+            for number in (1, 2):
+                eventually(lambda number=number: told_by(production, number), 5, "readiness says nothing")
+                status_is_served(production, number)
+            for number in (1, 2):
+                told = lambda number=number: witness.answers(number, since)
+                eventually(told, PATIENCE, "callers are left without an answer")
+                assert "yes" not in told()
+        for number in (1, 2):
+            eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
+
+
+def test_a_frozen_worker_ends_what_is_high_risk_and_takes_up_its_work_again(production: Production):
+    with production.person("zhaoliu") as registrar, witnessed(production) as witness:
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")
+        with frozen(production.machine, WORKER) as since:
+            eventually(lambda: refuses_high_risk(registrar), 4, "high-risk acts go on without a directory")
+            assert "yes" in set(witness.answers(1, since)) & set(witness.answers(2, since))
+        eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not recover")
+        assert production.certify("zhangsan", "zhaoliu", patience=MENDED_SECONDS)
+
+
+@pytest.mark.proof
+def test_a_directory_that_stays_frozen_ends_all_decisions(production: Production):
+    with witnessed(production) as witness:
+        with frozen(production.machine, "slapd") as since:
+            for number in (1, 2):
+                refuses = lambda number=number: witness.answers(number, since)[-3:] in (["denied"] * 3, ["unavailable"] * 3, ["stale"] * 3)
+                eventually(refuses, 20, "decisions go on without a directory")
+                assert any("directory" in reason for reason in told_by(production, number))
+                status_is_served(production, number)
+        for number in (1, 2):
+            eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")

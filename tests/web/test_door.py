@@ -343,6 +343,7 @@ def test_a_refusal_inside_the_act_is_recorded_after_the_rollback(service: Servic
     assert [event["body"]["code"] for event in service.events(f"req:{again.headers['x-request-id']}")] == ["AZ1005"]
 
 
+@pytest.mark.embedded
 def test_when_the_trail_cannot_be_written_the_answer_is_no(service: Service) -> None:
     """Acts, decisions and logins are refused with 503; status already recorded is still served."""
     held = service.node.database

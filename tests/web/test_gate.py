@@ -230,6 +230,7 @@ def test_a_revoked_certificate_is_refused_within_two_seconds(service: Service, g
     assert (found["body"]["rsn"], found["body"]["cert"].partition(":")[2]) == ("revoked", taken.serial)
 
 
+@pytest.mark.embedded
 def test_an_expired_certificate_is_refused_by_the_gate_and_not_by_nginx(gate: Gate, service: Service, user: Issued, tmp_path: Path):
     closed(gate.get("/x", aged(service, user.files, tmp_path)), 401, "expired")
 
@@ -423,6 +424,7 @@ def test_a_failure_inside_is_a_no(service: Service):
     assert (said[0], dict(said[1])["Yumen-Reason"]) == ("403 Forbidden", "proxy-not-accepted")
 
 
+@pytest.mark.embedded
 def test_while_nothing_can_be_recorded_the_answer_is_no(service: Service, gate: Gate, user: Issued):
     lock = service.node.database.lock
     assert lock

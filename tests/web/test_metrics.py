@@ -109,6 +109,7 @@ def test_measures_tell_nothing_of_anybody(used: Service) -> None:
     assert not [value for value in values if re.fullmatch(r"[0-9a-f]{16,}|(\d+\.){3}\d+", value)]
 
 
+@pytest.mark.embedded
 def test_the_measures_of_a_home_are_written_to_a_file_without_a_process(used: Service, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("YUMEN_HOME", str(used.node.settings.home))
     path = tmp_path / "yumen.prom"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import re
 import socket
@@ -17,12 +18,14 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from tests.web.conftest import OTHER_STAFF, STAFF, Service
 from tests.web.doors import Door, aged, door, serving, statuses
-from tests.web.pki import make
+from tests.web.pki import Holder, make
 from web.compose import portal
 
 pytestmark = [pytest.mark.slow, pytest.mark.component("nginx")]
@@ -85,6 +88,7 @@ def test_a_session_begun_by_certificate_is_good_over_that_certificate_only(servi
     assert service.events(f"code:AZ2008 req:{answer.headers['x-request-id']}")
 
 
+@pytest.mark.embedded
 def test_an_expired_certificate_gets_a_readable_recorded_refusal(service: Service, own: Door, tmp_path: Path):
     files = aged(service, service.application_files(), tmp_path)
     with own.client(files) as asking:
@@ -93,6 +97,7 @@ def test_an_expired_certificate_gets_a_readable_recorded_refusal(service: Servic
     assert service.events(f"code:AZ2008 req:{answer.headers['x-request-id']}")
 
 
+@pytest.mark.embedded
 def test_the_named_location_keeps_method_address_and_body(service: Service, toy: Door, tmp_path: Path):
     files = aged(service, service.application_files(), tmp_path)
     with toy.client(files) as asking:
@@ -108,6 +113,20 @@ def test_a_strangers_certificate_is_refused_and_counted_also_when_it_is_over(ser
             answer = asking.post("/api/v1/sessions")
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
         assert service.events(f"req:{answer.headers['x-request-id']}") == []
+
+
+@pytest.mark.parametrize("size", [9_000, 30_000])
+def test_a_monstrous_certificate_is_refused_and_harms_nobody(own: Door, tmp_path: Path, size: int):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "monster")]), dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key(), serial_number=7)
+    builder = builder.not_valid_before(now - dt.timedelta(1)).not_valid_after(now + dt.timedelta(1))
+    builder = builder.add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(size)), critical=False)
+    cert = builder.sign(key, hashes.SHA256())
+    with own.client(Holder(cert, key).write(tmp_path, "monster")) as asking:
+        assert asking.get("/api/v1/me").status_code in {400, 401, 431}
+    with own.client() as asking:
+        assert asking.get("/healthz").status_code == 200
 
 
 def test_a_resumed_connection_still_shows_its_certificate(service: Service, toy: Door):
