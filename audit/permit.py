@@ -34,6 +34,7 @@ class Action(StrEnum):
     PERSON_CONFIRM = "person:confirm"
     APPLICATION_REGISTER = "application:register"
     APPLICATION_SWITCH = "application:switch"
+    REGISTER_READ = "register:read"
     GRANT_CHANGE = "grant:change"
     ASSET_REGISTER = "asset:register"
     TRAIL_READ = "trail:read"

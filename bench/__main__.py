@@ -257,8 +257,17 @@ def main() -> None:
             "decisions": lambda: production.decisions(folder, size),
             "changes": lambda: production.changes(folder, size, told.changes),
         }
-        rows = [row for part in wanted for row in measures[part]()]
-    show(rows, about)
+        rows: list[Row] = []
+        try:
+            for part in wanted:
+                rows += measures[part]()
+        finally:  # whatever was measured is told, also when a later part fails
+            show(rows, about)
+            keep(rows, about)
+
+
+def keep(rows: list[Row], about: dict[str, Any]) -> None:
+    """Write down what was measured."""
     results = Path(__file__).with_name("results")
     results.mkdir(exist_ok=True)
     document = {"machine": about, "rows": [_told(row) for row in rows]}

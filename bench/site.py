@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,7 @@ class Site:
         if self.slapd:
             self.slapd.close()
         self.postgres.close()
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _start(self, name: str, module: list[str], more: Mapping[str, str]) -> subprocess.Popen[bytes]:
         log = self._open.enter_context((self.folder / f"{name}.log").open("wb"))

@@ -341,12 +341,11 @@ def last(session: Session) -> Result | None:
 
 
 def problems(session: Session) -> list[str]:
-    """What readiness must tell: contradictions that are there, and the first of them."""
+    """What readiness must tell: that there are contradictions. Which ones, anybody who asks for readiness need not know."""
     result = last(session)
     if result is None or not result.open:
         return []
-    told = f"{result.open} contradictions between facts and the trail, such as {'; '.join(result.first[:1])}"
-    return [f"{told}: keep everything and call an auditor"]
+    return [f"{result.open} contradictions between facts and the trail: keep everything, look at `yumen status` and call an auditor"]
 
 
 def _result(at: dt.datetime, details: Mapping[str, Any]) -> Result:

@@ -144,7 +144,7 @@ def _reconciled(session: Session) -> dict[str, Any] | None:
     if result is None:
         return None
     whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
-    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open}
+    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open, "first": list(result.first)}
 
 
 def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:

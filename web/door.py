@@ -20,7 +20,7 @@ from authz.decide import Target
 from authz.people import Person
 from core.errors import Error, Malformed, Unauthenticated
 from web import callers, strict
-from web.credentials import COOKIE, for_programs, is_json
+from web.credentials import COOKIE, for_programs, is_json, refuse_nul
 from web.declare import Opening, described, open_to, openings
 from web.visit import Visit
 
@@ -153,6 +153,7 @@ def admit() -> None:
             seen.caller = callers.of_program(seen)
     else:
         seen.caller = callers.of_page(seen, quietly=ANYONE in wanted)
+        refuse_nul(request.environ)
         if any("\0" in text for pair in request.form.items(multi=True) for text in pair):
             raise Malformed("the request holds the character U+0000, which no text here may have", reason="nul")
     seen.must_be(wanted)

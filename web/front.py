@@ -89,7 +89,8 @@ class Front:
             if refusal := environ.get("yumen.refusal"):
                 raise refusal
             refuse_forged(environ, found[0].takes if found else ())
-            refuse_nul(environ)
+            if for_programs(environ["PATH_INFO"]):  # people get a page
+                refuse_nul(environ)
             if environ.get("yumen.oversize"):
                 raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
             if found:

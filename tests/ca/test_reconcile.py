@@ -145,8 +145,10 @@ def test_readiness_tells_it_as_long_as_it_lasts(compared: Compared) -> None:
     assert problems() == []
     row = compared.stranger.rows("ca_certificate")[-1]
     compared.stranger.delete("ca_certificate", row)
-    compared.turn()
-    assert row["serial"] in problems()[0]
+    result = compared.turn()
+    assert row["serial"] in result.first[0]
+    assert problems()[0].startswith(f"{result.open} contradictions")
+    assert row["serial"] not in problems()[0]
     compared.stranger.insert("ca_certificate", row)
     compared.must_be_clean()
     assert problems() == []

@@ -7,10 +7,13 @@ from contextlib import closing
 import pytest
 from sqlalchemy import update
 
+from authz.ldif import LdifDirectory
+from authz.snapshot import Freshness
+from authz.world import RISK_LIMIT
 from ca.tables import Authority
 from core.database import open_sqlite
 from ops import homes
-from ops.node import Anchors, Node
+from ops.node import Anchors, Node, open_node
 from ops.ticker import Ticker
 
 pytestmark = pytest.mark.slow
@@ -66,3 +69,19 @@ def test_a_ticker_goes_on_after_a_failure():
         time.sleep(0.01)
     ticker.stop()
     assert len(ran) >= 3
+
+
+def test_after_a_first_reading_that_took_long_the_operator_begins_with_a_fresh_one(settings, monkeypatch):
+    """A whole province takes seconds to be read: what is of high risk would be refused because of that alone."""
+    read, waits = LdifDirectory.read, [RISK_LIMIT + 0.2]
+
+    def slowly_at_first(self, *known):
+        time.sleep(waits.pop() if waits else 0)
+        return read(self, *known)
+
+    monkeypatch.setattr(LdifDirectory, "read", slowly_at_first)
+    node = open_node(settings, role="operator", with_keys=True)
+    try:
+        assert node.world.current().freshness is Freshness.FRESH
+    finally:
+        node.close()

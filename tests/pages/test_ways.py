@@ -304,6 +304,31 @@ def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Po
     assert portal.session("wujiu").open("/security").locator("main form").count() == 0
 
 
+def test_a_system_administrator_switches_an_application_off_and_on(portal: Portal) -> None:
+    page = portal.session("wujiu").open("/system")
+    row = page.locator("tr", has=page.locator("code", has_text=re.compile("^hr$")))
+    expect(row).to_contain_text("使用中")
+    row.locator("button").click()
+    expect(row).to_contain_text("已停用")
+    assert not portal.node.world.refresh().applications["hr"].active
+    row.locator("button").click()
+    expect(row).to_contain_text("使用中")
+    assert portal.session("qianyi").open("/system").locator("main form").count() == 0
+
+
+def test_a_security_administrator_logs_somebody_out(portal: Portal) -> None:
+    other = portal.session("wangwu")
+    assert "/login" not in other.open("/").url
+    page = portal.session("zhengshi").open("/security")
+    for told in ("王五 的所有会话均已结束", "没有登录会话"):
+        page.locator("input[name=uid]").fill("wangwu")
+        page.get_by_role("button", name="结束所有会话").click()
+        expect(page.locator("main")).to_contain_text(told)
+        page.goto("/security")
+    assert "/login" in other.open("/").url
+    del portal.accounts["wangwu"]["cookie"]
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -317,4 +342,4 @@ def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Po
 )
 def test_addresses_of_nothing_are_answered_calmly(portal: Portal, address: str) -> None:
     page = portal.session("qianyi", "en").open(address)
-    assert page.locator("main .soft").first.inner_text() in {"403", "404"}
+    assert page.locator("main .soft").first.inner_text() in {"400", "403", "404"}

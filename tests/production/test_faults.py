@@ -5,6 +5,7 @@ In each, callers at both instances ask all the time, and what they were told is 
 
 from __future__ import annotations
 
+import json
 import signal
 import ssl
 import time
@@ -205,3 +206,25 @@ def test_a_frozen_worker_ends_what_is_high_risk_and_takes_up_its_work_again(prod
             assert "yes" in set(witness.answers(1, since)) & set(witness.answers(2, since))
         eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not recover")
         assert production.certify("zhangsan", "zhaoliu", patience=MENDED_SECONDS)
+
+
+@pytest.mark.proof
+def test_a_directory_that_stays_frozen_ends_all_decisions(production: Production):
+    with witnessed(production) as witness:
+        with frozen(production.machine, "slapd") as since:
+            for number in (1, 2):
+                refuses = lambda number=number: witness.answers(number, since)[-3:] in (["denied"] * 3, ["unavailable"] * 3, ["stale"] * 3)
+                eventually(refuses, 20, "decisions go on without a directory")
+                assert any("directory" in reason for reason in told_by(production, number))
+                status_is_served(production, number)
+        for number in (1, 2):
+            eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
+
+
+def test_after_everything_an_auditor_verifies_both_logs(production: Production):
+    """On the rows themselves, from the heads of the day of the ceremony, with an account that may read the trail and nothing else."""
+    production.machine.do("id auditor 2>/dev/null || useradd --system --no-create-home --user-group auditor")
+    heads = " ".join(f"--trust {log}.note --key {log}.vkey" for log in ("ca", "access"))
+    verify = f"/opt/yumen/.venv/bin/yumen audit verify 'postgresql://audit_reader@/yumen?host=/run/postgresql' --json {heads}"
+    told = production.machine.do(f"setpriv --reuid=auditor --regid=auditor --clear-groups {verify}", folder="/tmp")
+    assert json.loads(told)["verified"], told

@@ -119,6 +119,11 @@ def test_a_role_removed_in_the_directory(production: Production, oa: dict[int, D
     within_two_seconds("role removed", probes, lambda: production.change(take), lambda: production.change(give))
 
 
+@pytest.mark.proof
+def test_a_role_removed_among_twenty_thousand(production: Production, oa: dict[int, Direct]):
+    test_a_role_removed_in_the_directory(production, oa)
+
+
 def test_a_disabled_person(production: Production, oa: dict[int, Direct], sessions: dict[int, Direct]):
     asked = question(WHO, "read", "elsewhere")
     record = f"dn: {DN}\nchangetype: modify\n{{}}: employeeType\nemployeeType: inactive\n"

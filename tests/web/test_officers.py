@@ -241,3 +241,36 @@ def test_a_security_administrator_logs_somebody_out_everywhere(service: Service)
     service.forget(FAR_REGISTRAR)
     assert service.person(FAR_REGISTRAR).delete(address).status_code == 200, "one's own"
     service.forget(FAR_REGISTRAR)
+
+
+def test_registers_are_read_by_those_who_may_and_secrets_by_nobody(service: Service) -> None:
+    grants, keys = "/api/v1/applications/oa/grants", "/api/v1/applications/oa/keys"
+    made = service.person(OWNER).post(keys, json={}).json()
+    for uid in (SYSTEM, SECURITY, AUDITOR, OWNER):
+        read = service.person(uid).get(grants)
+        assert read.status_code == 200, uid
+        assert {"id", "role", "action", "effect", "withdrawn_at"} <= read.json()["items"][0].keys()
+        shown = service.person(uid).get(keys)
+        assert made["id"] in [key["id"] for key in shown.json()["items"]]
+        assert made["key"].split("_")[2] not in shown.text
+    for uid in (STAFF, FAR_REGISTRAR):
+        assert service.person(uid).get(grants).status_code == 403
+        assert service.person(uid).get(keys).status_code == 403
+    assert service.person(AUDITOR).get("/api/v1/applications/nowhere/grants").status_code == 404
+    assert service.person(AUDITOR).get(f"{grants}?after=nonsense").json()["code"] == "malformed"
+    last = service.person(AUDITOR).get(grants).json()["items"][-1]["id"]
+    assert service.person(AUDITOR).get(f"{grants}?after={last}").json() == {"items": [], "next": None}
+
+
+def test_assets_are_listed_within_ones_scope(service: Service) -> None:
+    body = {"ref": "server:list", "name": "网站", "owner": OTHER_STAFF, "unit": unit_of(service, STAFF), "names": ["list.qinghe.example"]}
+    assert service.person(REGISTRAR).post("/api/v1/assets", json=body).status_code == 201
+
+    def listed(uid: str) -> list[str]:
+        return [one["ref"] for one in service.person(uid).get("/api/v1/assets").json()["items"]]
+
+    for uid in (REGISTRAR, OTHER_STAFF, AUDITOR, SECURITY, SYSTEM):
+        assert "server:list" in listed(uid), uid
+    for uid in (STAFF, FAR_REGISTRAR):
+        assert "server:list" not in listed(uid), uid
+    assert "server:list" not in [one["ref"] for one in service.person(AUDITOR).get("/api/v1/assets?after=server:list").json()["items"]]

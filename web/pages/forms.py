@@ -94,6 +94,19 @@ class Confirm(FlaskForm):  # type: ignore[misc]
     unit: Field = StringField(validators=_needed(64))
 
 
+class LogOut(FlaskForm):  # type: ignore[misc]
+    """Who is logged out everywhere."""
+
+    uid: Field = StringField(_l("Account"), validators=_needed(128))
+
+
+class Switch(FlaskForm):  # type: ignore[misc]
+    """Which application is switched off, or on again."""
+
+    application: Field = HiddenField(validators=_needed(64))
+    active: Field = HiddenField(validators=_needed(4))
+
+
 class Accept(FlaskForm):  # type: ignore[misc]
     """Which directory is accepted: the digest that was shown."""
 

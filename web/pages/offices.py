@@ -7,7 +7,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from audit.permit import Action
-from authz import confirm, decide
+from authz import applications, confirm, decide, sessions
 from authz.decide import Target
 from authz.follower import accept_directory
 from ca import certificates, crls
@@ -31,6 +31,7 @@ def security() -> str:
         "offices/security.html",
         alarms=present.alarms(door.node().world),
         refused=_refused(),
+        log_out=forms.LogOut() if decide.decide(snapshot, door.caller(), Action.SESSION_END, Target("person:*")).allowed else None,
         holdings=present.holdings(snapshot, door.caller()),
     )
 
@@ -64,6 +65,33 @@ def accept() -> AnyResponse:
     return redirect(url_for("offices.security"))
 
 
+@blueprint.post("/security/sessions")
+@door.open_to(door.PERSON)
+def end_sessions() -> AnyResponse:
+    """Log somebody out everywhere."""
+    person = door.node().world.current().directory.get((forms.LogOut().uid.data or "").strip())
+    permit = door.permit(Action.SESSION_END, Target(f"person:{person.id}", person.unit, person.id))
+    with door.changing() as tx:
+        sessions.end_all(tx, person, permit=permit)
+    flash(_("%(name)s is logged out everywhere.", name=person.name), "good")
+    return redirect(url_for("offices.security"))
+
+
+@blueprint.post("/system/applications")
+@door.open_to(door.PERSON)
+def switch() -> AnyResponse:
+    """Switch an application off, or on again."""
+    form, snapshot = forms.Switch(), door.node().world.current()
+    known = snapshot.applications.get(form.application.data or "")
+    if known is None or form.active.data not in {"on", "off"}:
+        raise Malformed("the form names no application; reload the page and try again")
+    permit = door.permit(Action.APPLICATION_SWITCH, Target(f"app:{known.id}", known.unit))
+    with door.changing() as tx:
+        applications.switch(tx, known.id, active=form.active.data == "on", permit=permit)
+    flash(_("Done. It counts everywhere within two seconds."), "good")
+    return redirect(url_for("offices.system"))
+
+
 @blueprint.get("/system")
 @door.open_to(door.PERSON)
 def system() -> str:
@@ -74,7 +102,8 @@ def system() -> str:
         rows = [(row, crls.latest(session, row.id)) for row in certificates.authorities(session)]
         compared = reconcile.last(session)
     authorities = [present.authority(row, last) for row, last in rows]
-    return render_template("offices/system.html", tiles=present.tiles(node, compared), authorities=authorities)
+    registered = present.applications(node.world.current(), door.caller())
+    return render_template("offices/system.html", tiles=present.tiles(node, compared), authorities=authorities, applications=registered)
 
 
 def _refused() -> str:
