@@ -19,6 +19,9 @@ from core.errors import Malformed
 
 Raw = Mapping[str, tuple[bytes, ...]]
 
+#: Where `Dialect.ordered`: the attribute that numbers the last change of each entry.
+CHANGE_NUMBER = "entryCSN"
+
 _RANGE = re.compile(r"(?P<name>[^;]+);range=(?P<first>\d+)-(?P<last>\d+|\*)", re.IGNORECASE)
 _PERSON, _UNIT, _GROUP = "inetOrgPerson", "organizationalUnit", "groupOfNames"
 
@@ -130,6 +133,7 @@ class Dialect:
     def attributes(self) -> list[str]:
         """What is asked for, and nothing else: no password ever."""
         names = {"objectClass", "cn", self.identity, *self.members, *self.inactive_by, *self.more}
+        names |= {CHANGE_NUMBER} if self.ordered else set()
         return sorted(names | {theirs.partition(";")[0] for theirs in (*self.person.values(), *self.unit.values())})
 
     def entries(self, found: Iterable[Found]) -> list[Entry]:

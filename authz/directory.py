@@ -23,18 +23,16 @@ import ldap3
 import structlog
 from ldap3.core.exceptions import LDAPOperationResult
 
-from authz.dialects import DIALECTS, Dialect, Found, Stamp, mark_of, matching, part, stamp_in
+from authz.copy import Copy
+from authz.dialects import DIALECTS, Dialect, Found, mark_of, matching, part, stamp_in
 from authz.failover import Broken, Deadline, Server, Servers
 from authz.ldif import MAX_PASSWORD_BYTES, Reading
-from authz.people import Entry, normal_dn
-from authz.tree import keyed
+from authz.questions import Questions
 from core.errors import Error, Unauthenticated, Unavailable
 from core.settings import Directory as Settings
 
 #: Entries of one page: what Active Directory gives at most without being told otherwise.
 PAGE = 1000
-#: A reading during which something changed is begun again, at most this often.
-SETTLING = 3
 #: No refusal of a password comes sooner than this, whether the account exists or not.
 REFUSAL_SECONDS = 0.25
 MAX_NAME_BYTES = 256
@@ -195,29 +193,20 @@ class LdapDirectory:
         self._lock = threading.Lock()
         #: What marks are good for: other servers count their changes otherwise.
         self._about = f"{settings.base} {' '.join(sorted(settings.urls.split()))}"
-        self._suffix = ""
-        self._stamp: Stamp | None = None
-        self._reading: Reading | None = None
+        self._questions = Questions(self._servers, self._dialect, settings)
+        self._copy = Copy(self._questions, self._dialect)
 
     def close(self) -> None:
         """Close all connections."""
         self._servers.close()
 
     def read(self, after: str = "") -> Reading:
-        """See `authz.ldif.Source.read`. Everything is read again only when the servers' mark of the last change moved."""
+        """See `authz.ldif.Source.read`: nothing is asked for but the servers' mark of the last change, as long as it stays."""
         with self._lock:
-            self._stamp = self._stamp or stamp_in(after, self._about)
-            stamp = self._servers.ask(self._stamp_of, Deadline(self._settings.deadline.total_seconds()))
-            if self._reading is None or stamp != self._stamp:
-                stamp, entries = self._servers.ask(self._everything, Deadline(self._settings.read_deadline.total_seconds()))
-                found = keyed(entries)
-                same = self._reading is not None and self._reading.by_id == found
-                self._reading = Reading(
-                    self._reading.by_id if same and self._reading else found,
-                    mark=mark_of(stamp, self._about) if self._dialect.ordered else "",
-                )
-                self._stamp = stamp
-            return self._reading
+            questions = self._questions
+            questions.newest = questions.newest or stamp_in(after, self._about)
+            reading = self._copy.read()
+            return reading._replace(mark=mark_of(questions.newest, self._about) if self._dialect.ordered and questions.newest else "")
 
     def check_password(self, uid: str, password: str) -> None:
         """See `authz.ldif.Source.check_password`: the service account finds the entry, the password is tried on a connection of its own."""
@@ -251,38 +240,6 @@ class LdapDirectory:
                 _close(connection)
 
         return bind
-
-    def _stamp_of(self, link: LdapLink, server: str, deadline: Deadline) -> Stamp:
-        """How far this server is; one that lags behind what is in force is not asked."""
-        dialect = self._dialect
-        if dialect.marker_at_base and not self._suffix:
-            self._suffix = self._find_suffix(link, deadline)
-        answer = link.one(self._suffix, [dialect.marker], deadline)
-        values = sorted(value.decode("ascii", "replace") for held in answer.values() for value in held)
-        if not values:
-            raise Broken(f"the server does not tell `{dialect.marker}`; see docs/directory.md")
-        # A CSN is `time#count#replica#modification`, and the replica's own sort by time.
-        stamp = Stamp("", {value.split("#")[2]: value for value in values}) if dialect.ordered else Stamp(server, {"": " ".join(values)})
-        if dialect.ordered and self._stamp is not None and stamp.behind(self._stamp):
-            raise Broken("the server lags behind the others")
-        return stamp
-
-    def _find_suffix(self, link: LdapLink, deadline: Deadline) -> str:
-        """The naming context that holds the base (RFC 4512 section 5.1)."""
-        base, contexts = normal_dn(self._settings.base), link.one("", ["namingContexts"], deadline).get("namingcontexts", ())
-        for context in (value.decode("utf-8", "replace") for value in contexts):
-            if context and f",{base}".endswith(f",{normal_dn(context)}"):
-                return context
-        raise Broken(f"the server does not hold `{self._settings.base}`")
-
-    def _everything(self, link: LdapLink, server: str, deadline: Deadline) -> tuple[Stamp, list[Entry]]:
-        """All entries, and how far the server was before they were read: whatever changed meanwhile is read again at the next look."""
-        for _ in range(SETTLING):
-            before = self._stamp_of(link, server, deadline)
-            found = link.search(self._settings.base, self._dialect.everything, self._dialect.attributes(), deadline)
-            if self._stamp_of(link, server, deadline) == before:
-                break
-        return before, self._dialect.entries(found)
 
     def _connector(self, url: str) -> Callable[[Deadline], LdapLink]:
         def connect(deadline: Deadline) -> LdapLink:

@@ -28,6 +28,9 @@ from core.errors import Conflict
 #: Fewer lost memberships than this never need to be accepted.
 DROP_FLOOR = 10
 
+#: All rows are compared with what was written this often, in seconds: who writes to the database behind our back gives nobody a role.
+PATROL_SECONDS = 60.0
+
 _ITSELF = Actor.service("directory")
 _log = structlog.get_logger()
 
@@ -46,6 +49,7 @@ class Follower:
         #: Number of the look that was announced to the other processes.
         self._announced: int | None = None
         self._problem = ""
+        self._patrolled = world.monotonic()
         self._stepping = threading.Lock()
 
     def follow(self, stop: threading.Event, leads: Callable[[], bool]) -> None:
@@ -103,12 +107,18 @@ class Follower:
         return self._take_over(state, reading) and reading.settled
 
     def _rows(self) -> DirectoryState | None:
-        """The state, after what other processes wrote was read."""
-        with self._database.reading() as session:
+        """The state, after what other processes wrote was read; now and then all rows, whatever they say of themselves."""
+        with self._database.moment() as session:
             state = session.get(DirectoryState, 1)
             if state is not None and state.revision != self._revision:
-                self._tree, self._revision = replica.grown(session, self._tree, self._revision)
+                self._tree, self._revision = replica.grown(session, self._tree, self._revision), state.revision
                 self._written = {}
+            if (now := self._world.monotonic()) - self._patrolled >= PATROL_SECONDS:
+                self._patrolled = now
+                if not replica.tells(session, self._tree):
+                    _log.error("the rows of the directory are not what was written; they are put right")
+                    self._tree = replica.grown(session, replica.empty_tree(self._trail.pseudonym), -1)
+                    self._written = {}
         return state
 
     def _take_over(self, state: DirectoryState | None, reading: ldif.Reading) -> bool:

@@ -7,7 +7,7 @@ not at the poll before, knows that the look began after that earlier poll: no cl
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -25,15 +25,22 @@ def empty_tree(pseudonym: Pseudonym) -> Tree:
     return Tree.of({}, pseudonym)
 
 
-def grown(session: Session, tree: Tree, since: int) -> tuple[Tree, int]:
-    """`tree` with every row that changed after revision `since`, and the revision that it then stands for."""
-    news: dict[str, Entry | None] = {}
-    for identity, dn, attributes, revision in session.execute(
-        select(EntryRow.uuid, EntryRow.dn, EntryRow.attributes, EntryRow.revision).where(EntryRow.revision > since)
-    ):
-        news[identity] = Entry(dn, {name: tuple(held) for name, held in json.loads(attributes).items()}) if dn else None
-        since = max(since, revision)
-    return (tree.changed(news) if news else tree), since
+def grown(session: Session, tree: Tree, since: int) -> Tree:
+    """`tree` with every row that changed after revision `since`."""
+    news = dict(_rows(session, since))
+    return tree.changed(news) if news else tree
+
+
+def tells(session: Session, tree: Tree) -> bool:
+    """Whether the rows say what `tree` does, all of them and nothing else."""
+    there = {identity: entry for identity, entry in _rows(session, -1) if entry is not None}
+    return there == tree.entries
+
+
+def _rows(session: Session, since: int) -> Iterator[tuple[str, Entry | None]]:
+    columns = select(EntryRow.uuid, EntryRow.dn, EntryRow.attributes).where(EntryRow.revision > since)
+    for identity, dn, attributes in session.execute(columns):
+        yield identity, Entry(dn, {name: tuple(held) for name, held in json.loads(attributes).items()}) if dn else None
 
 
 def store(db: Session, news: Mapping[str, Entry | None], revision: int) -> None:

@@ -89,8 +89,8 @@ class World:
         self._wake = self.database.bell()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        #: What the rows of the directory say, and up to which revision.
-        self._tree, self._read = replica.empty_tree(trail.pseudonym), 0
+        #: What the rows of the directory say.
+        self._tree = replica.empty_tree(trail.pseudonym)
         self._sighting = replica.Sighting()
         #: Digest of the directory that waits for a security administrator, or empty.
         self.refused = ""
@@ -181,7 +181,7 @@ class World:
             revision, announced, done, problem = session.execute(_NOW).one_or_none() or (0, None, None, None)
             known = self._kept[Freshness.FRESH]
             if revision != known.revision:
-                self._tree, self._read = replica.grown(session, self._tree, self._read)
+                self._tree = replica.grown(session, self._tree, known.revision)
                 self._keep(replace(known, revision=revision, directory=self._tree.directory, _roles={}, **_rows(session, known)))
                 state = session.get(DirectoryState, 1)
                 self.refused = state.refused if state else ""

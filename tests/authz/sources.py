@@ -8,9 +8,16 @@ from pathlib import Path
 
 from authz import ldif, province
 from authz.directory import LdapDirectory
-from authz.ldif import Source
+from authz.ldif import Reading, Source
 from authz.people import Entry
 from tests.authz.slapd import Slapd
+
+
+def whole(source: Source) -> Reading:
+    """What is in the directory, after whatever is gone was looked for as well."""
+    while not (reading := source.read()).settled:
+        pass
+    return reading
 
 
 class LdifSide:

@@ -103,7 +103,7 @@ def test_active_directory_s_shape_gives_the_same_directory(servers, reading, jia
         one.uuid: (one.uid, one.name, one.unit) for one in expected.people.values()
     }
     assert [one.uid for one in found.people.values() if not one.active] == ["wangwu"]
-    assert directory.read() is directory.read()
+    assert directory.read().by_id is directory.read().by_id
     directory.check_password("zhangsan", province.accounts()[0].password)
     with pytest.raises(Unauthenticated):
         directory.check_password("zhangsan", "wrong")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from audit.permit import Action
 from audit.record import recording
-from authz import ldif, login, province, sessions, standing
+from authz import ldif, login, province, replica, sessions, standing
 from authz.decide import Target, decide
 from authz.follower import Follower, accept_directory
 from authz.login import Attempt
 from authz.snapshot import Freshness
-from authz.tables import EntryRow
+from authz.tables import DirectoryState, EntryRow, changed
 from authz.world import World
 from core.errors import Conflict, Unavailable
 
@@ -215,6 +217,150 @@ def test_leader_that_starts_on_a_cut_directory_leaves_the_one_in_force(place):
         assert approves(world, place).allowed
         wait_until(world.problems)
         assert "drops too many roles" in world.problems()[0]
+
+
+def test_another_process_usually_sees_a_change_within_a_third_of_a_second(place):
+    """A look takes place four times a second, and the commit wakes whoever waits."""
+    took = []
+    with leading(place), serving(place) as world:
+        for change in (place.without_member, place.with_member) * 3:
+            before = world.current().directory
+            change(GROUP, MEMBER)
+            began = time.monotonic()
+            wait_until(lambda before=before: world.current().directory is not before)
+            took.append(time.monotonic() - began)
+    assert sorted(took)[2] < 0.6, took  # the better half, on a machine that does other things as well
+
+
+def test_without_a_leader_a_directory_ages_and_the_next_leader_makes_it_young(place):
+    limit = place.world.settings.authz.stale_limit
+    quick = replace(place.world.settings, authz=replace(place.world.settings.authz, stale_limit=dt.timedelta(seconds=3)))
+    place.world.settings = quick
+    with serving_later(place) as world:
+        with leading(place):
+            wait_until(lambda: world.current().freshness is Freshness.FRESH, 20)
+        began = time.monotonic()
+        wait_until(lambda: world.current().freshness is Freshness.AGEING, 3)
+        wait_until(lambda: world.current().freshness is Freshness.STALE, 4)
+        assert 2 < time.monotonic() - began < 4
+        assert approves(world, place).reason == "stale"
+        wait_until(lambda: any("nobody follows the directory" in problem for problem in world.problems()), 3)
+        with leading(place):
+            wait_until(lambda: approves(world, place).allowed)
+            assert world.problems() == []
+    assert limit > quick.authz.stale_limit
+
+
+@contextmanager
+def serving_later(place):
+    """As `serving`, before anybody leads."""
+    world = second_world(place)
+    world.start()
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+def test_a_directory_nobody_follows_is_stale_from_the_start_however_young_its_rows_seem(place):
+    """A leader looked a moment ago, or a week ago: who was not there cannot tell."""
+    with leading(place):
+        time.sleep(0.6)
+    world = second_world(place)
+    for _ in range(4):
+        assert world.refresh().freshness is Freshness.STALE
+        assert world.current().directory.people
+
+
+class Polls:
+    """A reader's polls by a clock of its own: it sees what it is told, when it is told."""
+
+    def __init__(self):
+        self.sighting = replica.Sighting()
+
+    def see(self, began, announced, done):
+        return self.sighting.see(began, announced, done)
+
+
+def test_a_look_counts_from_the_poll_before_its_announcement_was_seen():
+    polls = Polls()
+    assert polls.see(10.0, 5, 4) is None
+    assert polls.see(10.25, 6, 5) is None, "announced before the first poll: nobody knows when"
+    assert polls.see(10.5, 7, 6) == 10.0
+    assert polls.see(10.75, 7, 6) is None
+    assert polls.see(99.0, 8, 7) == 10.25, "announced long ago: a leader that was stopped in between makes nothing young"
+    assert polls.see(99.25, 10, 9) == 99.0, "announced and done between two polls"
+    assert polls.see(99.5, 11, 9) is None, "failed"
+    assert polls.see(99.75, 3, 2) is None, "another row, from a copy of the database"
+
+
+def test_a_leader_that_was_overtaken_makes_nothing_young(place):
+    database = place.leading.database
+    old = replica.announce(database)
+    new = replica.announce(database)
+    assert not replica.tell(database, old, done=True, problem="")
+    assert replica.tell(database, new, done=True, problem="")
+    assert replica.announce(database) > new + 1
+
+
+def test_steps_of_the_wall_clock_change_no_age(place):
+    with leading(place), serving(place) as world:
+        for step in (dt.timedelta(days=-400), dt.timedelta(days=800)):
+            place.time.now += step
+            age = world.directory_age
+            assert 0 <= age < 2
+            assert world.current().freshness is Freshness.FRESH
+
+
+class Failing(Sole):
+    """A source that breaks off when it is told to."""
+
+    broken = False
+
+    def read(self, after=""):
+        if self.broken:
+            raise Unavailable("half an answer")
+        return super().read(after)
+
+
+def test_a_reading_that_fails_changes_no_row_and_ages_the_directory_everywhere(place):
+    source = Failing(place.path)
+    with leading(place, source), serving(place) as world:
+        before = world.current().directory
+        source.broken = True
+        place.without_member(GROUP, MEMBER)
+        wait_until(lambda: world.current().freshness is Freshness.AGEING, 4)
+        assert world.current().directory is before
+        assert approves(world, place).reason == "stale"
+        assert "half an answer" in world.problems()
+
+
+def test_rows_that_somebody_else_wrote_are_read_and_put_right(place):
+    """Whoever writes to the database gives nobody a role for long."""
+    with leading(place), serving(place) as world:
+        with recording(place.leading) as tx:
+            row = tx.db.scalars(select(EntryRow).where(EntryRow.dn == GROUP)).one()
+            row.attributes = row.attributes.replace(MEMBER, province.person_dn("zhangsan", "qinghe.linhe.jiangzhou"))
+            row.revision = changed(tx.db)
+            tx.db.execute(update(DirectoryState).values(revision=row.revision))
+            tx.record(_some_event(place))
+        wait_until(lambda: not approves(world, place).allowed)
+        wait_until(lambda: approves(world, place).allowed)
+
+
+def test_rows_that_were_forged_unseen_are_put_right_within_a_minute(place, monkeypatch):
+    """Without a revision only processes that start later read them; the leader compares all rows with what it wrote."""
+    monkeypatch.setattr("authz.follower.PATROL_SECONDS", 0.5)
+    with leading(place), serving(place):
+        with recording(place.leading) as tx:
+            row = tx.db.scalars(select(EntryRow).where(EntryRow.dn == GROUP)).one()
+            row.attributes = row.attributes.replace(MEMBER, province.person_dn("zhangsan", "qinghe.linhe.jiangzhou"))
+            row.revision = 1 << 40
+            tx.record(_some_event(place))
+        with serving(place) as later:
+            wait_until(lambda: approves(later, place).allowed)
+            place.without_member(GROUP, MEMBER)
+            wait_until(lambda: not approves(later, place).allowed)
 
 
 def test_no_password_is_among_the_rows(place):
