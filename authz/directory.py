@@ -162,6 +162,8 @@ class LdapLink:
 
     def _whole(self, found: Found, deadline: Deadline) -> Found:
         """`found` with all values of attributes that were sent in part."""
+        if not any(";" in name for name in found.attributes):
+            return found
         whole: dict[str, tuple[bytes, ...]] = {}
         for name, held in found.attributes.items():
             some = part(name, held)
