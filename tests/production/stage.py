@@ -75,7 +75,7 @@ class Direct(Api):
         transport = httpx.HTTPTransport(uds=str(path))
         self._http = httpx.Client(transport=transport, base_url="http://localhost", headers=headers, timeout=timeout_seconds)
 
-    def insist(self, path: str, body: Mapping[str, Any]) -> Any:
+    def insist(self, path: str, body: Mapping[str, Any] | None) -> Any:
         """A POST that is repeated while the directory is too old for it: several suites share these processors."""
         until = time.monotonic() + 30
         while True:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cli.story import plot
-from cli.story.ending import LISTED_SECONDS, REFUSED_SECONDS
 from tests.journey.test_story import (  # noqa: F401 - the same tests, on another stage
     test_the_decisions_name_rule_and_nearest_miss,
     test_the_exported_story_holds_offline,
@@ -36,11 +35,3 @@ def told(production: Production, tmp_path_factory: pytest.TempPathFactory) -> tu
 
     folder: Path = tmp_path_factory.mktemp("story")
     return plot.play(production.stage(folder), tell), lines
-
-
-@pytest.mark.proof
-def test_twenty_thousand_people_tell_the_same_story(production: Production, tmp_path: Path):
-    outcome = plot.play(production.stage(tmp_path), print)
-    assert set(outcome.enrolled) == {"command", "openssl", "page"}
-    assert max(outcome.refused_after.values()) <= REFUSED_SECONDS
-    assert outcome.listed_after <= LISTED_SECONDS
