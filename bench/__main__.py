@@ -46,6 +46,7 @@ from bench import limits, production, servers
 from bench.province import Size
 from bench.rounds import Row, Spread, Work, by_threads, compared, in_turn, microseconds
 from core.settings import load
+from ops import running
 from ops.demo import make_demo
 from ops.node import Node, open_node
 from web.compose import portal
@@ -276,12 +277,9 @@ def keep(rows: list[Row], about: dict[str, Any]) -> None:
 
 @contextmanager
 def _opened(home: Path) -> Iterator[Node]:
-    node = open_node(load({"YUMEN_HOME": str(home)}), role="serve", with_keys=True)
-    try:
+    with running.embedded(load({"YUMEN_HOME": str(home)})) as node:  # with its worker, which follows the directory
         time.sleep(0.5)  # the first poll of the status thread
         yield node
-    finally:
-        node.close()
 
 
 def _seconds(work: Work) -> float:

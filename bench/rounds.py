@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 #: Rounds of everything that is compared.
@@ -61,7 +61,7 @@ def in_turn(*measures: Callable[[], float]) -> list[list[float]]:
 
 
 def by_threads(work: Work, threads: int, seconds: float) -> tuple[float, list[float]]:
-    """How often a second `threads` callers together did `work`, and the milliseconds of each call."""
+    """How often a second `threads` callers together did `work`, and the milliseconds of each call; raises what a caller met."""
     waits: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -72,11 +72,9 @@ def by_threads(work: Work, threads: int, seconds: float) -> tuple[float, list[fl
             mine.append((time.perf_counter() - began) * 1e3)
         waits.extend(mine)
 
-    callers = [threading.Thread(target=call) for _ in range(threads)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    with ThreadPoolExecutor(threads) as pool:
+        for caller in [pool.submit(call) for _ in range(threads)]:
+            caller.result()
     return len(waits) / seconds, waits
 
 
