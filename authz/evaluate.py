@@ -147,15 +147,18 @@ def inputs(question: Question, grants: Sequence[str]) -> dict[str, Any]:
 
 def replay(stored: Mapping[str, Any], grants: Mapping[str, Grant]) -> Verdict:
     """The verdict on `inputs`, decided again with the grants of those ids: rows that are never edited."""
-    key: Key = (stored["key"][0], stored["key"][1], stored["key"][2])
     looked_at = [grants[name] for name in stored["grants"]]
-    question = Question(
-        key=key,
+    permits, forbids = (index(one for one in looked_at if (one.effect == "permit") is wanted) for wanted in (True, False))
+    return weigh(permits, forbids, asked(stored))
+
+
+def asked(stored: Mapping[str, Any]) -> Question:
+    """The question of which `inputs` are stored."""
+    return Question(
+        key=(stored["key"][0], stored["key"][1], stored["key"][2]),
         holdings=[Holding(role, unit) for role, unit in stored["holdings"]],
         above=None if stored["above"] is None else frozenset(stored["above"]),
         at=stored["at"],
         assurance=stored["assurance"],
         facts=dict(stored["facts"]),
     )
-    permits, forbids = (index(one for one in looked_at if (one.effect == "permit") is wanted) for wanted in (True, False))
-    return weigh(permits, forbids, question)

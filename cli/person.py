@@ -210,7 +210,7 @@ def ca_resume(api: Api, authority: str, *, as_json: bool) -> None:
 
 @click.group(cls=output.Group)
 def authz() -> None:
-    """Why somebody may or may not: explain, who-can."""
+    """Why somebody may or may not: explain, who-can, replay."""
 
 
 @authz.command("explain", example="yumen authz explain --person zhaoliu --action request:approve --unit UNIT")
@@ -231,6 +231,20 @@ def authz_who_can(api: Api, *, as_json: bool, **question: str) -> None:
     """List the people who may do the action."""
     wanted = {name: value for name, value in question.items() if value}
     _page(api.post("/api/v1/authz/who-can", wanted), ["id", "name", "unit", "rule"], as_json=as_json)
+
+
+@authz.command("replay", example="yumen authz replay access/1 17")
+@click.argument("log")
+@click.argument("index", type=int)
+@as_person
+def authz_replay(api: Api, log: str, index: int, *, as_json: bool) -> None:
+    """Decide a recorded decision again, with the grants of now; for auditors.
+
+    LOG is name and epoch, such as access/1. Roles, properties and time are those that were stored. The replay is recorded.
+    """
+    answer = api.get(f"/api/v1/events/{quote(log)}/{index}/replay")
+    rows = [{"which": which, **answer[which]} for which in ("recorded", "now")]
+    output.show(answer, as_json=as_json, text=lambda: output.table(rows, ["which", "decision", "reason", "rule", "revision"]))
 
 
 @click.command("head", cls=Command, example="yumen audit head ca > saved.note")

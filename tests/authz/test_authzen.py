@@ -7,9 +7,11 @@ import json
 
 import pytest
 
+from audit import search as trail_search
+from audit.event import Kind
 from audit.permit import Action, Actor, ActorKind
 from audit.record import recording
-from authz import applications, authzen, evaluate, ldif, province, search
+from authz import applications, authzen, evaluate, explain, ldif, province, search
 from authz.applications import Draft, Registration
 from authz.caller import Assurance, Caller
 from authz.decide import Target
@@ -207,6 +209,14 @@ def test_each_decision_is_recorded_before_it_is_given_and_can_be_decided_again(f
     grants = {one.id: one for roles in fixture.world.current().permits.values() for held in roles.values() for one in held}
     verdict = evaluate.replay(body["d"]["inputs"], grants)
     assert (verdict.allowed, verdict.reason, verdict.grant) == (False, answer["context"]["reason"], answer["context"]["nearest"]["rule"])
+
+
+@pytest.mark.parametrize("stored", [{}, [], {"key": ["oa"]}, 7])
+def test_a_decision_whose_inputs_cannot_be_read_is_not_decided_again(fixture, stored):
+    body = {"rsn": "granted", "out": "allow", "pol": {"rule": "g1", "rev": 1}, "d": {"inputs": stored}}
+    entry = trail_search.Entry("access", 1, 7, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), Kind.DECISION, body, "", b"")
+    with pytest.raises(Conflict, match="`7` of `access/1` cannot be read"):
+        explain.replay(fixture.world.current(), entry)
 
 
 def test_unregistered_actions_and_types_are_no_with_their_reason(fixture):

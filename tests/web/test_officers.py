@@ -225,6 +225,51 @@ def test_a_decision_is_explained_and_who_may_is_listed(service: Service) -> None
     assert service.person(SECURITY).post("/api/v1/directory/accept", json={"digest": "0" * 64}).json()["code"] == "conflict"
 
 
+def test_a_recorded_decision_is_decided_again_with_the_grants_of_now(service: Service) -> None:
+    grant = {"application": "oa", "action": "approve", "type": "document", "role": "staff"}
+    security, auditor, application = service.person(SECURITY), service.person(AUDITOR), service.application()
+    asked = {"subject": {"type": "user", "id": STAFF}, "action": {"name": "approve"}, "resource": {"type": "document", "id": "replayed"}}
+    context = application.post("/access/v1/evaluation", json=asked).json()["context"]
+    address = f"/api/v1/events/{context['receipt']['log']}/{context['receipt']['idx']}/replay"
+    before = auditor.get(address)
+    assert before.status_code == 200, before.text
+    told = before.json()
+    assert told["recorded"] == {
+        "decision": False,
+        "reason": "wrong_role",
+        "rule": "",
+        "revision": context["revision"],
+    }
+    assert (told["now"]["decision"], told["same"]) == (False, True)
+    added = security.post("/api/v1/grants", json=grant).json()["id"]
+    try:
+        told = auditor.get(address, headers={"X-Request-ID": "replayed-1"}).json()
+    finally:
+        security.delete(f"/api/v1/applications/oa/grants/{added}")
+    assert (told["recorded"]["decision"], told["same"]) == (False, False)
+    assert (told["now"]["decision"], told["now"]["reason"], told["now"]["rule"]) == (True, "granted", added)
+    assert told["now"]["revision"] > context["revision"]
+    assert service.events("req:replayed-1 code:AZ4001")
+    assert auditor.get(address).json()["same"] is True
+
+
+def test_a_replay_is_refused_to_others_and_for_what_is_no_weighed_decision(service: Service) -> None:
+    auditor = service.person(AUDITOR)
+    asked = {"subject": {"type": "user", "id": "nobody"}, "action": {"name": "read"}, "resource": {"type": "document", "id": "replayed"}}
+    receipt = service.application().post("/access/v1/evaluation", json=asked).json()["context"]["receipt"]
+    address = f"/api/v1/events/{receipt['log']}/{receipt['idx']}/replay"
+    for uid in (STAFF, REGISTRAR, SYSTEM, SECURITY):
+        assert service.person(uid).get(address).status_code == 403, uid
+    unweighed = auditor.get(address)
+    assert (unweighed.status_code, unweighed.json()["code"]) == (409, "conflict")
+    assert "unknown_subject" in unweighed.json()["detail"]
+    other = service.events("code:CA1001")[0]
+    refused = auditor.get(f"/api/v1/events/{other['log']}/{other['idx']}/replay")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "is no decision" in refused.json()["detail"]
+    assert auditor.get("/api/v1/events/access/1/999999999/replay").status_code == 404
+
+
 def test_a_security_administrator_logs_somebody_out_everywhere(service: Service) -> None:
     first, second = service.person(FAR_REGISTRAR), service.client()
     other = second.post("/api/v1/sessions", json=service.credentials(FAR_REGISTRAR)).json()["token"]

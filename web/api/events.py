@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from flask import Blueprint, Response
 
@@ -12,7 +13,9 @@ from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog, TilePath
 from audit.verifier.proof import Proof
+from authz import explain
 from authz.decide import Target
+from authz.evaluate import Verdict
 from core.errors import Malformed, Unavailable
 from web import door
 from web.shapes import EventAnswer, EventList, ExportBody
@@ -28,6 +31,25 @@ PATIENCE_SECONDS = 2.0
 PATIENCE = 4.0
 _PERMANENT = "private, max-age=31536000, immutable"
 _TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """An answer to an application: by which grant (or the one that came nearest), at which revision."""
+
+    decision: bool
+    reason: str
+    rule: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayAnswer:
+    """A recorded decision, and what the same inputs get with the grants in force now."""
+
+    recorded: Weighed
+    now: Weighed
+    same: bool
 
 
 @routes.get("/api/v1/events")
@@ -71,6 +93,27 @@ def proof(log: str, epoch: int | None, idx: int) -> Response:
     """Inclusion of one entry under the newest signed checkpoint; for the newest entries that one is signed within the second."""
     door.permit(Action.TRAIL_READ, TRAIL)
     return Response(_receipt(log, epoch, idx).encode(), content_type=_TEXT)
+
+
+@routes.get("/api/v1/events/<log>/<int:idx>/replay", defaults={"epoch": None})
+@routes.get("/api/v1/events/<log>/<int:epoch>/<int:idx>/replay")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="Decide a recorded decision again: its inputs as they were stored, the grants of now",
+    answer=ReplayAnswer,
+    errors=("not-found", "conflict"),
+)
+def replay(log: str, epoch: int | None, idx: int) -> Response:
+    """What an application was told, and what it would be told now."""
+    permit = door.permit(Action.TRAIL_READ, TRAIL)
+    with door.node().database.reading() as session:
+        found = search.entry(session, log, PublishedLog(session, log, epoch).epoch, idx)
+    snapshot = door.node().world.current()
+    told = explain.replay(snapshot, found)
+    record(permit, Kind.TRAIL_SEARCHED, f"replay {found.place}/{idx}", 1)
+    return door.answer(
+        ReplayAnswer(recorded=_weighed(told.recorded, told.revision), now=_weighed(told.now, snapshot.revision), same=told.same)
+    )
 
 
 @routes.post("/api/v1/exports")
@@ -155,6 +198,10 @@ def _receipt(log: str, epoch: int | None, idx: int) -> Proof:
             if time.monotonic() > until:
                 raise
         time.sleep(0.1)
+
+
+def _weighed(verdict: Verdict, revision: int) -> Weighed:
+    return Weighed(decision=verdict.allowed, reason=verdict.reason, rule=verdict.grant, revision=revision)
 
 
 def _shown(found: Entry) -> EventAnswer:
