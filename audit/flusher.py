@@ -2,9 +2,6 @@
 
 There is no timer: under load the batches grow by themselves. The queue is bounded, waiting inside a write transaction
 is refused, and nothing that goes wrong kills the thread: those who wait get the error and the next batch is tried.
-
-Those of one batch wake each other, one after the other: all at once they would fight for the interpreter, which costs
-twice the switches and a sixth of the rate.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 from audit.append import Receipt
 from audit.body import Entry
@@ -29,15 +25,12 @@ Write = Callable[[Sequence[Entry]], list[Receipt]]
 
 
 class _Waiting:
-    __slots__ = ("done", "entries", "error", "following", "gone", "receipts")
+    __slots__ = ("done", "entries", "error", "receipts")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self.receipts: list[Receipt] = []
         self.error: BaseException | None = None
-        #: Whom to wake in turn; whoever did not wait so long is passed over.
-        self.following: _Waiting | None = None
-        self.gone = False
         self.done = threading.Lock()
         self.done.acquire()
 
@@ -51,7 +44,6 @@ class Flusher:
         self._queue: deque[_Waiting] = deque()
         self._size = 0
         self._wake = threading.Condition()
-        self._turn = threading.Lock()
         self._stopped = False
         #: Told how many seconds each commit took, whether it succeeded or not.
         self.written: Callable[[float], None] = lambda _: None
@@ -78,12 +70,7 @@ class Flusher:
             self._queue.append(waiting)
             self._size += len(entries)
             self._wake.notify()
-        woken = False
-        try:
-            woken = waiting.done.acquire(timeout=PATIENCE.total_seconds())
-        finally:
-            woken = self._leave(waiting, woken=woken)
-        if not woken:
+        if not waiting.done.acquire(timeout=PATIENCE.total_seconds()):
             raise Silent("the trail does not answer; nothing was allowed, try again and tell the operator if it stays")
         if waiting.error is not None:
             raise Unavailable("the trail cannot be written now; try again, and tell the operator if it stays") from waiting.error
@@ -107,20 +94,9 @@ class Flusher:
             except BaseException as error:  # noqa: BLE001 - those who wait must get an answer, whatever happened
                 for waiting in batch:
                     waiting.error = error
-            for one, other in pairwise(batch):
-                one.following = other
-            with self._turn:
-                _wake_one(batch[0])
+            for waiting in batch:
+                waiting.done.release()
             self.written(time.perf_counter() - began)
-
-    def _leave(self, waiting: _Waiting, *, woken: bool) -> bool:
-        """Wake whoever follows, or be passed over; gives whether `waiting` was woken, be it at the last moment."""
-        with self._turn:
-            if woken or waiting.done.acquire(blocking=False):
-                _wake_one(waiting.following)
-                return True
-            waiting.gone = True
-            return False
 
     def _next(self) -> list[_Waiting]:
         """Everything that waits, up to the batch limit; empty when closed and drained."""
@@ -150,13 +126,6 @@ class Flusher:
             size += len(waiting.entries)
         self._size -= size
         return batch
-
-
-def _wake_one(waiting: _Waiting | None) -> None:
-    while waiting is not None and waiting.gone:
-        waiting = waiting.following
-    if waiting is not None:
-        waiting.done.release()
 
 
 class Silent(Unavailable):

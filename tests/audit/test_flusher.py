@@ -1,4 +1,4 @@
-"""The queue before the trail: those of one batch wake each other, and whoever lost patience wakes nobody and stops nobody."""
+"""The queue before the trail: everybody of a batch gets an answer of their own, whoever lost patience or not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_everybody_of_a_batch_is_woken_with_a_place_of_their_own(desk):
 
 
 @pytest.mark.parametrize("impatient", [{0}, {1}, {2}, {0, 1}, {1, 2}, {0, 1, 2}])
-def test_whoever_lost_patience_is_passed_over(desk, impatient):
+def test_whoever_lost_patience_stops_nobody(desk, impatient):
     for number in range(3):
         desk.call(str(number), SHORT if number in impatient else None)
     time.sleep(0.15)
@@ -82,16 +82,6 @@ def test_whoever_lost_patience_is_passed_over(desk, impatient):
         "first": 0,
         **{str(number): number for number in range(3) if number not in impatient},
     }
-
-
-def test_an_answer_at_the_last_moment_counts_and_wakes_the_next(desk):
-    """Patience ended, and before that could be said the turn came."""
-    late, following = module._Waiting([]), module._Waiting([])
-    late.following = following
-    late.done.release()
-    assert desk.flusher._leave(late, woken=False)
-    assert following.done.acquire(blocking=False)
-    desk.end()
 
 
 def test_an_error_reaches_everybody_of_its_batch(desk):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import production, rounds
+from bench.__main__ import embedded
 from bench.province import Size
 
 pytestmark = [pytest.mark.proof, pytest.mark.component("postgresql", "slapd", "openssl"), pytest.mark.timeout(300)]
@@ -19,6 +20,12 @@ def told(rows):
         print(row)
         found.setdefault(row.what, []).append(row)
     return found
+
+
+def test_the_embedded_form_is_measured_without_a_refusal(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "ROUNDS", 2)
+    found = told(embedded(tmp_path))
+    assert found["evaluations, many callers"][0].ours.least > 0
 
 
 def test_a_batch_of_commits_is_worth_many_single_ones(monkeypatch, tmp_path):
