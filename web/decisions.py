@@ -15,6 +15,7 @@ from web.answers import Answer, json
 from web.credentials import is_json
 from web.declare import Described, Opening
 from web.front import Raw
+from web.questions import DECISION, DECISIONS, EVALUATION, EVALUATIONS, FOUND, SEARCHES, Schema
 from web.visit import Visit
 
 _APPLICATION = frozenset({Opening.APPLICATION})
@@ -44,17 +45,26 @@ def _discovery(visit: Visit, _parts: tuple[str, ...]) -> Answer:
     return json(authzen.configuration(visit.node.settings.web.https_url.rstrip("/")))
 
 
-def _post(rule: str, oracle: Oracle, summary: str) -> Raw:
-    described = Described(summary=summary, takes="application/json", gives="application/json")
+def _post(rule: str, oracle: Oracle, summary: str, schemas: tuple[Schema, Schema]) -> Raw:
+    takes, gives = schemas
+    json = "application/json"
+    described = Described(summary=summary, takes=json, takes_schema=takes, gives=json, gives_schema=gives)
     return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described)
 
 
 DECISION_ROUTES = (
-    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that? (AuthZEN 1.0 section 6)"),
-    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once (AuthZEN 1.0 section 7)"),
-    _post("/access/v1/search/subject", search.subject, "Who may do this to that? (AuthZEN 1.0 section 8)"),
-    _post("/access/v1/search/resource", search.resource, "To what may this subject do this? (AuthZEN 1.0 section 8)"),
-    _post("/access/v1/search/action", search.action, "What may this subject do to that? (AuthZEN 1.0 section 8)"),
+    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that? (AuthZEN 1.0 section 6)", (EVALUATION, DECISION)),
+    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once (AuthZEN 1.0 section 7)", (EVALUATIONS, DECISIONS)),
+    _post("/access/v1/search/subject", search.subject, "Who may do this to that? (AuthZEN 1.0 section 8)", (SEARCHES["subject"], FOUND)),
+    _post(
+        "/access/v1/search/resource",
+        search.resource,
+        "To what may this subject do this? (AuthZEN 1.0 section 8)",
+        (SEARCHES["resource"], FOUND),
+    ),
+    _post(
+        "/access/v1/search/action", search.action, "What may this subject do to that? (AuthZEN 1.0 section 8)", (SEARCHES["action"], FOUND)
+    ),
     Raw(
         methods=("GET", "HEAD"),
         rule="/.well-known/authzen-configuration",

@@ -98,7 +98,7 @@ def test_what_is_no_request_is_malformed(service: Service, csr: str) -> None:
 def test_a_profile_that_nobody_issues_and_a_subject_that_nobody_knows_are_refused(service: Service) -> None:
     csr = csr_pem(ec.generate_private_key(ec.SECP256R1()))
     unknown = service.person(STAFF).post("/api/v1/requests", json={"profile": "root", "csr": csr})
-    assert unknown.json()["code"] == "malformed"
+    assert unknown.json()["code"] == "not-found"
     nobody = service.person(STAFF).post("/api/v1/requests", json={"profile": "server", "csr": csr, "for": "server:nowhere"})
     assert nobody.json()["code"] == "not-found"
     others = service.person(OTHER_STAFF).post("/api/v1/requests", json={"profile": "server", "csr": csr, "for": "server:files"})

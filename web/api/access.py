@@ -7,8 +7,9 @@ from flask import Blueprint, Response
 from audit.permit import Action
 from authz import explain, verify
 from authz.decide import Decision, Target
-from core.errors import Denied, Malformed
+from core.errors import Denied
 from web import door
+from web.declare import Asked
 from web.shapes import Able, AbleList, CertificateShown, Explained, Verified, WhoCanBody
 
 routes = Blueprint("api_access", __name__, url_prefix="/api/v1")
@@ -29,8 +30,8 @@ def verify_identity() -> Response:
 @door.described(
     summary="What the policy would answer a person now, and why",
     query={
-        "person": "uid, id or entryUUID",
-        "action": "an action of the policy page, such as `request:approve`",
+        "person": Asked("uid, id or entryUUID", needed=True),
+        "action": Asked("an action of the policy page, such as `request:approve`", Action, needed=True),
         "unit": "entryUUID of the unit that the object belongs to",
         "owner": "id of the person to whom the object belongs",
     },
@@ -42,9 +43,9 @@ def explain_decision() -> Response:
     asked = door.query("person", "action", "unit", "owner")
     door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
     snapshot = door.node().world.current()
-    person = snapshot.directory.get(asked.get("person", ""))
+    person = snapshot.directory.get(asked["person"])
     target = Target("*", asked.get("unit", ""), asked.get("owner", ""))
-    return door.answer(_explained(explain.explain(snapshot, person, _action(asked.get("action", "")), target)))
+    return door.answer(_explained(explain.explain(snapshot, person, Action(asked["action"]), target)))
 
 
 @routes.post("/authz/who-can")
@@ -54,15 +55,9 @@ def who_can() -> Response:
     """The people whom the policy would allow it now."""
     wanted = door.body(WhoCanBody)
     door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
-    found = explain.who_can(door.node().world.current(), _action(wanted.action), Target("*", wanted.unit))
+    found = explain.who_can(door.node().world.current(), wanted.action, Target("*", wanted.unit))
     items = [Able(id=one.person.id, uid=one.person.uid, name=one.person.name, unit=one.person.unit, rule=one.rule) for one in found]
     return door.answer(AbleList(items=items))
-
-
-def _action(name: str) -> Action:
-    if name not in set(Action):
-        raise Malformed("`{action}` is not an action of the policy page; see docs/policy.md", action=name)
-    return Action(name)
 
 
 def _explained(decision: Decision) -> Explained:

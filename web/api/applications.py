@@ -13,10 +13,12 @@ from authz import applications
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
+from authz.evaluate import MAX_VALUE
 from authz.snapshot import Application
 from core.errors import Malformed, NotFound
 from web import door
 from web.api.persons import done
+from web.kinds import Line, Unit, Word
 from web.shapes import (
     ApiKeyMade,
     ApplicationAnswer,
@@ -26,10 +28,8 @@ from web.shapes import (
     Done,
     GrantAnswer,
     GrantBody,
-    Line,
-    Name,
 )
-from web.strict import Text
+from web.strict import Facts
 
 routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
 
@@ -52,10 +52,10 @@ class ActiveBody:
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
-    type: Name
+    type: Word
     id: Line
-    unit: Annotated[str, Text(at_most=36)] = ""
-    properties: dict[str, Any] = field(default_factory=dict)
+    unit: Unit = ""
+    properties: Annotated[dict[str, Any], Facts(at_most=applications.MAX_ASSERTS, longest=MAX_VALUE)] = field(default_factory=dict)
 
 
 @routes.get("/applications")
@@ -173,7 +173,11 @@ def put_resource(application: str) -> Response:
 @routes.post("/assets")
 @door.open_to(door.PERSON)
 @door.described(
-    summary="Register a server or device that may have certificates", body=AssetBody, status=201, answer=Done, errors=("conflict",)
+    summary="Register a server or device that may have certificates",
+    body=AssetBody,
+    status=201,
+    answer=Done,
+    errors=("conflict", "not-found"),
 )
 def register_asset() -> Response:
     """Register an asset with its owner, unit and approved names."""
@@ -221,7 +225,7 @@ def _draft(wanted: GrantBody) -> Draft:
         effect=wanted.effect,
         not_before=_time(wanted.not_before),
         not_after=_time(wanted.not_after),
-        assurance=_assurance(wanted.assurance),
+        assurance=Assurance(wanted.assurance),
         conditions=wanted.conditions,
     )
 
@@ -231,12 +235,6 @@ def _time(text: str | None) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError as error:
         raise Malformed("`{text}` is not a time; write `2026-01-31T08:00:00Z`", text=text) from error
-
-
-def _assurance(level: int) -> Assurance:
-    if level not in set(Assurance):
-        raise Malformed("the assurance is 0 (any), 1 (password and code) or 2 (certificate)")
-    return Assurance(level)
 
 
 def _shown(known: Application) -> ApplicationAnswer:
