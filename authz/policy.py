@@ -118,6 +118,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("system-read.system", _A.SYSTEM_READ, _SYSTEM, _R.ANY),
     Rule("system-read.security", _A.SYSTEM_READ, _SECURITY, _R.ANY),
     Rule("system-read.auditor", _A.SYSTEM_READ, _AUDITOR, _R.ANY),
+    Rule("system-assess.operator", _A.SYSTEM_ASSESS, _OPERATOR, _R.ANY, directory=False),
 )
 
 #: The rows of each action, in the order of the page.

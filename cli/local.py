@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def register(main: click.Group, ca: click.Group, audit: click.Group) -> None:
     """Hang these commands under the command's groups."""
-    for command in (init, serve, worker, status, backup):
+    for command in (init, serve, worker, status):
         main.add_command(command)
     ca.add_command(ceremony)
     ca.add_command(first_codes)
@@ -122,25 +122,6 @@ def status(*, textfile: Path | None, as_json: bool) -> None:
     output.show(whole, as_json=as_json, text=lambda: _tell(found))
     if found.problems:
         raise SystemExit(output.FAILED)
-
-
-@click.command(cls=Command, example="yumen backup --to /srv/backups")
-@click.option(
-    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the backup (default: backups/ of the home)."
-)
-@json_option
-def backup(*, folder: Path | None, as_json: bool) -> None:
-    """Write a backup of the home into one file, encrypted and signed, beside the running service; read it back, and record it.
-
-    The unsealing secret of the worker opens it, and is not in it. Exit 1 when anything refused; then nothing is left.
-    """
-    from ops.backup import run
-
-    with output.progress("backup") as tell:
-        made = run(_settings(), folder, tell=tell)
-    told = {"backup": str(made.path), "size": made.size, "sha256": made.sha256}
-    heads = {log: {"epoch": head.epoch, "size": head.size} for log, head in made.manifest.logs.items()}
-    output.show({**told, "logs": heads}, as_json=as_json)
 
 
 _codes_option = click.option(

@@ -77,10 +77,11 @@ def postgres(url: str, session: Session) -> Iterator[Iterator[bytes]]:
 
 
 def last_words(said: IO[bytes]) -> str:
-    """The last line that a program wrote about its failure."""
+    """The line in which a program of PostgreSQL names its failure."""
     said.seek(0)
-    lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"
+    lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+    named = [line for line in lines if "error:" in line] or lines[-1:]
+    return named[0].strip()[:300] if named else "it said nothing"
 
 
 def _read(file: IO[bytes]) -> Iterator[bytes]:
