@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+from authz.applications import MAX_ASSERTS
+from authz.evaluate import MAX_VALUE
 from certs.crl import HOLD, REASONS
 from certs.csr import MAX_BYTES
-from web.strict import Text
+from web.strict import Facts, Text, Whole
 
 Line = Annotated[str, Text(at_most=255, at_least=1)]
 Remark = Annotated[str, Text(at_most=1_000)]
@@ -18,6 +20,12 @@ Word = Annotated[str, Text(at_most=128, at_least=1, pattern=r"[A-Za-z0-9][A-Za-z
 Property = Annotated[str, Text(at_most=73, pattern=r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")]
 #: entryUUID of a unit, or empty.
 Unit = Annotated[str, Text(at_most=36)]
+#: What a grant does.
+Effect = Annotated[str, Text(at_most=8, pattern="permit|forbid")]
+#: How well somebody is known: 0 anyhow, 1 by password and code, 2 by certificate.
+Level = Annotated[int, Whole(0, 2)]
+#: What is known of a resource, or what properties must be.
+Conditions = Annotated[dict[str, Any], Facts(at_most=MAX_ASSERTS, longest=MAX_VALUE)]
 #: RFC 3339 in UTC.
 Moment = Annotated[
     str,

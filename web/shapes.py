@@ -7,10 +7,26 @@ from typing import Annotated, Any
 
 from audit.permit import Action
 from authz.applications import MAX_ASSERTS, MAX_NAMES
-from authz.evaluate import MAX_VALUE
 from certs.crl import HOLD
-from web.kinds import Chain, Host, Line, Moment, Name, Pkcs10, Property, Remark, Secret, TrailQuery, Unit, Why, Word
-from web.strict import Facts, Items, Text, Whole
+from web.kinds import (
+    Chain,
+    Conditions,
+    Effect,
+    Host,
+    Level,
+    Line,
+    Moment,
+    Name,
+    Pkcs10,
+    Property,
+    Remark,
+    Secret,
+    TrailQuery,
+    Unit,
+    Why,
+    Word,
+)
+from web.strict import Items, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,12 +285,12 @@ class GrantBody:
     type: Name
     role: Name
     unit: Unit = ""
-    effect: Annotated[str, Text(at_most=8, pattern="permit|forbid")] = "permit"
+    effect: Effect = "permit"
     not_before: Moment | None = None
     not_after: Moment | None = None
-    assurance: Annotated[int, Whole(0, 2)] = 0
+    assurance: Level = 0
     #: What properties must be; each is one that the application may assert.
-    conditions: Annotated[dict[str, Any], Facts(at_most=MAX_ASSERTS, longest=MAX_VALUE)] = field(default_factory=dict)
+    conditions: Conditions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
-from authz import applications
+from authz import applications, registers
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
-from authz.evaluate import MAX_VALUE
 from authz.snapshot import Application
 from core.errors import Malformed, NotFound
 from web import door
 from web.api.persons import done
-from web.kinds import Line, Unit, Word
+from web.kinds import Conditions, Effect, Level, Line, Moment, Name, Unit, Word
 from web.shapes import (
     ApiKeyMade,
     ApplicationAnswer,
@@ -29,7 +27,6 @@ from web.shapes import (
     GrantAnswer,
     GrantBody,
 )
-from web.strict import Facts
 
 routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
 
@@ -49,13 +46,26 @@ class ActiveBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DraftBody:
+    """A grant that is only imagined, for the action and type of the question."""
+
+    role: Name
+    unit: Unit = ""
+    effect: Effect = "permit"
+    not_before: Moment | None = None
+    not_after: Moment | None = None
+    assurance: Level = 0
+    conditions: Conditions = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
     type: Word
     id: Line
     unit: Unit = ""
-    properties: Annotated[dict[str, Any], Facts(at_most=applications.MAX_ASSERTS, longest=MAX_VALUE)] = field(default_factory=dict)
+    properties: Conditions = field(default_factory=dict)
 
 
 @routes.get("/applications")
@@ -142,7 +152,7 @@ def add_grant() -> Response:
     wanted = door.body(GrantBody)
     permit = _permit(wanted.application, Action.GRANT_CHANGE)
     with door.changing() as tx:
-        grant = applications.add_grant(tx, _draft(wanted), permit=permit)
+        grant = applications.add_grant(tx, draft(wanted, wanted.application, wanted.action, wanted.type), permit=permit)
     return door.answer(GrantAnswer(id=grant), 201)
 
 
@@ -206,31 +216,48 @@ def withdraw_asset(ref: str) -> Response:
     return done(tx)
 
 
-def _permit(application: str, action: Action) -> Permit:
-    snapshot = door.node().world.current()
-    known = snapshot.applications.get(application)
+def registered(application: str) -> Application:
+    """The application of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    known = door.node().world.current().applications.get(application)
     if known is None:
         raise NotFound("there is no application `{application}`", application=application)
-    owner = snapshot.directory.people.get(known.owner)
-    return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    return known
 
 
-def _draft(wanted: GrantBody) -> Draft:
+def _permit(application: str, action: Action) -> Permit:
+    return door.permit(action, registers.application_target(door.node().world.current(), registered(application)))
+
+
+def draft(wanted: GrantBody | DraftBody, application: str, action: str, kind: str) -> Draft:
+    """The grant that a body describes.
+
+    Raises:
+        Malformed: a time or the assurance is none.
+    """
     return Draft(
-        application=wanted.application,
-        action=wanted.action,
-        type=wanted.type,
+        application=application,
+        action=action,
+        type=kind,
         role=wanted.role,
         unit=wanted.unit,
         effect=wanted.effect,
-        not_before=_time(wanted.not_before),
-        not_after=_time(wanted.not_after),
+        not_before=time(wanted.not_before),
+        not_after=time(wanted.not_after),
         assurance=Assurance(wanted.assurance),
         conditions=wanted.conditions,
     )
 
 
-def _time(text: str | None) -> dt.datetime | None:
+def time(text: str | None) -> dt.datetime | None:
+    """The moment in `text`, if there is one.
+
+    Raises:
+        Malformed: it is no time.
+    """
     try:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError as error:
