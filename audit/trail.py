@@ -23,7 +23,7 @@ from audit.append import Batch, Ledger, Receipt, SqliteLedger
 from audit.body import Entry, Writer, entry
 from audit.counters import Counters, ranges
 from audit.event import Event, Kind
-from audit.flusher import Flusher, Full, Silent
+from audit.flusher import Flusher, Full, Outcome, Silent
 from audit.permit import Actor
 from audit.postgres import Missequenced, PostgresLedger
 from audit.privacy import Privacy
@@ -131,6 +131,26 @@ class Trail:
             raise
         except Silent:
             self.failed()  # the entries are with the flusher: they may still be written, or be voided by it
+            raise
+
+    def append_later(self, events: Sequence[Event], then: Callable[[Outcome], object]) -> None:
+        """As `append`, without waiting: another thread calls `then`, once and within the same time, which must be quick.
+
+        Raises:
+            Unavailable: nothing was taken; `then` is not called.
+        """
+        entries = self.prepare(events)
+
+        def told(outcome: Outcome) -> None:
+            if isinstance(outcome, Silent):
+                self.failed()
+            then(outcome)
+
+        try:
+            self._flusher.hand_over(entries, told)
+        except Full:
+            self.lost(entries, None)
+            self.failed()
             raise
 
     def close(self) -> None:
