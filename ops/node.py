@@ -53,6 +53,9 @@ _ANCHORS_SECONDS = 0.25
 #: How long a process that only serves waits at its start for word of the one that follows the directory.
 _LEADER_SECONDS = 2.0
 
+#: What is done whatever has become of the directory: it is neither read nor waited for.
+CALM = frozenset({"backup", "restore"})
+
 #: How the root of every demonstration is named, and no other.
 DEMO = "DEMO"
 
@@ -183,6 +186,8 @@ def _followed(world: World, role: str, stack: ExitStack) -> Follower:
         Unavailable: it cannot be read, or was never.
     """
     follower, alone = Follower(world), world.settings.embedded or role == "operator"
+    if role in CALM:
+        return follower
     while alone and follower.step():
         pass
     if alone and world.refresh().freshness is not Freshness.FRESH:
