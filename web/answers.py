@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
-from audit.append import Receipt
 from audit.event import Event
+from audit.trail import Receipt
 from web import problems
 
 if TYPE_CHECKING:

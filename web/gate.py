@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import structlog
 
-from audit.append import Receipt
+from audit.trail import Receipt
 from authz import gate
 from core.errors import Denied, Error, Malformed, Unauthenticated
 from web import callers, handover, paths, problems
