@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Connections open at one time; beyond them one that has not said its whole request makes room.
 MAX_CONNECTIONS = 900
+#: An address that holds more than one part in so many of them makes room first.
+SHARE = 3
 #: Requests that may wait for a worker thread before further ones are answered 503 at once.
 MAX_WAITING = 512
 
@@ -225,7 +228,11 @@ class _Loop:
             self._selector.register(sock, selectors.EVENT_READ, wire)
 
     def _make_room(self) -> bool:
-        first = min((wire for wire in self._wires if wire.may_be_dropped), key=lambda wire: wire.patience, default=None)
+        """Drop one connection: of an address that holds more than its share whichever no thread works for, else one that may be dropped."""
+        address, held = Counter(wire.remote_addr for wire in self._wires).most_common(1)[0]
+        greedy = held > MAX_CONNECTIONS // SHARE
+        some = [wire for wire in self._wires if wire.may_be_dropped or (greedy and wire.remote_addr == address and wire.waits_for_client)]
+        first = min(some, key=lambda wire: (not wire.may_be_dropped, wire.patience), default=None)
         if first:
             self._drop(first)
         return first is not None

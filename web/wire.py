@@ -26,6 +26,8 @@ REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 #: Seconds for the client to take an answer.
 ANSWER_SECONDS = 30.0
+#: Seconds after which a client that takes nothing of its answer may be dropped to make room for others.
+STALL_SECONDS = 5.0
 #: Seconds to go on reading after the last answer, so that a reset does not destroy it on the way.
 DRAIN_SECONDS = 2.0
 #: Largest request line with headers, in bytes.
@@ -92,6 +94,7 @@ class Wire:
         self._tls: SSL.Connection | None = None
         self._inbox = bytearray()
         self._outbox = memoryview(b"")
+        self._taken_at = self.deadline
         self._told_to_continue = False
         if context:
             self._tls = SSL.Connection(context, sock)
@@ -141,6 +144,7 @@ class Wire:
         """
         while self._outbox:
             self._outbox = self._outbox[self._send(bytes(self._outbox[:_CHUNK])) :]
+            self._taken_at = time.monotonic()
         if self.closing:
             self._say_goodbye()
         else:
@@ -167,7 +171,8 @@ class Wire:
         """Begin to send what the worker left in `wfile`."""
         self._outbox = memoryview(self.wfile.getvalue())
         self.phase = Phase.WRITING
-        self.deadline = time.monotonic() + ANSWER_SECONDS
+        self._taken_at = time.monotonic()
+        self.deadline = self._taken_at + ANSWER_SECONDS
 
     def hang_up(self) -> None:
         """Close the socket at once."""
@@ -177,8 +182,14 @@ class Wire:
 
     @property
     def may_be_dropped(self) -> bool:
-        """Whether the client is owed no answer: it may be dropped to make room for others."""
-        return self.phase in {Phase.HANDSHAKE, Phase.READING, Phase.DRAINING}
+        """Whether the client is owed no answer, or does not take the one it gets: it may be dropped to make room for others."""
+        stalled = self.phase is Phase.WRITING and time.monotonic() - self._taken_at > STALL_SECONDS
+        return stalled or self.phase in {Phase.HANDSHAKE, Phase.READING, Phase.DRAINING}
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether nobody here works for this connection now."""
+        return self.phase not in {Phase.WORKING, Phase.CLOSED}
 
     @property
     def patience(self) -> tuple[bool, float]:
