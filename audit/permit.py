@@ -46,6 +46,7 @@ class Action(StrEnum):
     ACCOUNT_BLOCK = "account:block"
     DIRECTORY_ACCEPT = "directory:accept"
     AUTHZ_EXPLAIN = "authz:explain"
+    BACKUP_MAKE = "backup:make"
 
 
 class ActorKind(StrEnum):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def register(main: click.Group) -> None:
     """Hang these commands under the command."""
-    main.add_command(assess)
+    for command in (assess, backup):
+        main.add_command(command)
 
 
 def _language() -> str:
@@ -90,3 +91,23 @@ def _tell(found: Assessment, language: str) -> None:
             click.echo(f"    {one.text.said(language)}")
         click.echo(f"    → {each.check.do.said(language)}")
     click.echo(summary(found.findings, language))
+
+
+@click.command(cls=Command, example="yumen backup --to /srv/backups")
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the backup (default: backups/ of the home)."
+)
+@json_option
+def backup(*, folder: Path | None, as_json: bool) -> None:
+    """Write a backup of the home into one file, encrypted and signed, beside the running service; read it back, and record it.
+
+    The unsealing secret of the worker opens it, and is not in it. Exit 1 when anything refused; then nothing is left.
+    """
+    from core.settings import load
+    from ops.backup import run
+
+    with output.progress("backup") as tell:
+        made = run(load(os.environ), folder, tell=tell)
+    told = {"backup": str(made.path), "size": made.size, "sha256": made.sha256}
+    heads = {log: {"epoch": head.epoch, "size": head.size} for log, head in made.manifest.logs.items()}
+    output.show({**told, "logs": heads}, as_json=as_json)
