@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
-from authz import applications
+from authz import applications, registers
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
@@ -229,9 +229,7 @@ def registered(application: str) -> Application:
 
 
 def _permit(application: str, action: Action) -> Permit:
-    snapshot, known = door.node().world.current(), registered(application)
-    owner = snapshot.directory.people.get(known.owner)
-    return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    return door.permit(action, registers.application_target(door.node().world.current(), registered(application)))
 
 
 def draft(wanted: GrantBody | DraftBody, application: str, action: str, kind: str) -> Draft:
