@@ -191,6 +191,11 @@ class Backup:
     #: Region that requests are signed for; most stores of one's own take any.
     s3_region: str = "us-east-1"
 
+    @property
+    def late(self) -> dt.timedelta:
+        """Age beyond which the newest backup at a target is a problem."""
+        return 2 * self.period
+
     def problems(self, home: Path) -> list[str]:
         """What keeps the targets from being reached safely."""
         found = [f"backup.targets: `{url}` is not {_TARGETS}" for url in self.targets.split() if not _TARGET.fullmatch(url)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from core.errors import Unavailable
-from ops.backup import NAME
+from ops.archive import NAME
 
 #: What an upload that was broken off left behind is taken away when it is this old: nobody is still writing it.
 STALE = dt.timedelta(days=1)

@@ -220,14 +220,19 @@ def test_a_key_that_the_account_does_not_know_is_refused(sshd: Sshd):
 
 
 @pytest.mark.component("sshd")
-def test_no_agent_password_or_configuration_of_the_user_is_asked(sshd: Sshd, tmp_path: Path, monkeypatch):
-    """Whatever lies in the account's own folder cannot switch the pinning off."""
-    (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh" / "config").write_text(f"Host *\n  IdentityFile {sshd.key}\n  StrictHostKeyChecking no\n")
+def test_no_configuration_and_no_key_of_the_user_is_asked(sshd: Sshd, tmp_path: Path, monkeypatch):
+    """Whatever lies in the account's own folder can neither lend a key nor have a command run."""
+    folder, ran = tmp_path / ".ssh", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "id_ed25519").write_bytes(sshd.key.read_bytes())
+    (folder / "config").write_text(f"Host *\n  IdentityFile {sshd.key}\n  ProxyCommand touch {ran}\n")
+    for path in folder.iterdir():
+        path.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     (target,) = opened(replace(sshd.settings(), sftp_key=sshd.stranger))
     with pytest.raises(Unavailable, match=r"[Pp]ermission denied"):
         target.listing()
+    assert not ran.exists()
 
 
 def test_a_store_whose_certificate_nobody_we_trust_issued_is_refused(store: Store, backup: Path):
