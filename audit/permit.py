@@ -48,6 +48,7 @@ class Action(StrEnum):
     AUTHZ_EXPLAIN = "authz:explain"
     CONTRADICTION_ACCEPT = "contradiction:accept"
     BACKUP_MAKE = "backup:make"
+    BACKUP_REMOVE = "backup:remove"
 
 
 class ActorKind(StrEnum):
