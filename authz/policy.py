@@ -110,6 +110,8 @@ POLICY: tuple[Rule, ...] = (
     Rule("asset-register.demo", _A.ASSET_REGISTER, _DEMO, _R.ANY, demo=True),
     Rule("authz-explain.security", _A.AUTHZ_EXPLAIN, _SECURITY, _R.ANY),
     Rule("authz-explain.auditor", _A.AUTHZ_EXPLAIN, _AUDITOR, _R.ANY),
+    Rule("contradiction-accept.security", _A.CONTRADICTION_ACCEPT, _SECURITY, _R.ANY, high_risk=True),
+    Rule("contradiction-accept.auditor", _A.CONTRADICTION_ACCEPT, _AUDITOR, _R.ANY, high_risk=True),
     Rule("trail-read.auditor", _A.TRAIL_READ, _AUDITOR, _R.ANY),
     Rule("trail-export.auditor", _A.TRAIL_EXPORT, _AUDITOR, _R.ANY),
     Rule("trail-verify.auditor", _A.TRAIL_VERIFY, _AUDITOR, _R.ANY),

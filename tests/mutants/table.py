@@ -47,6 +47,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # 2. No act without a permit.
     Mutant(
+        "one officer alone accepts no contradiction",
+        "ops/acceptance.py",
+        "return by.keys() >= OFFICES and len(set(by.values())) == len(OFFICES)",
+        "return bool(by)",
+        "tests/ca/test_acceptance.py::test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it",
+    ),
+    Mutant(
         "a permit is for one act",
         "audit/permit.py",
         "if (self.action, self.resource) != (action, resource):",
