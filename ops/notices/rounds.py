@@ -195,13 +195,13 @@ class Notices:
 
     def _tell(self, channel: Channel, planned: Sequence[Planned]) -> None:
         people, now = self._node.world.current().directory.people, self._trail.clock()
+        reached = [(each, address) for each in planned if (address := channel.address(people[each.person]))]
         try:
             with channel.open() as send:
-                for each in planned:
-                    if address := channel.address(people[each.person]):
-                        self._told.append((each, channel.name))
-                        self._told_at = now
-                        send(address, self._letter(each.key, each.kind, each.person, now, each.facts))
+                for each, address in reached:
+                    self._told.append((each, channel.name))
+                    self._told_at = now
+                    send(address, self._letter(each.key, each.kind, each.person, now, each.facts))
         except (Unreachable, Undelivered, Doubtful) as error:
             self._pause(channel, self._paused.get(channel.name, (0, 0.0))[0], Unreachable(str(error)))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
-from authz import applications
+from authz import applications, registers
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
@@ -17,6 +16,7 @@ from authz.snapshot import Application
 from core.errors import Malformed, NotFound
 from web import door
 from web.api.persons import done
+from web.kinds import Conditions, Effect, Level, Line, Moment, Name, Unit, Word
 from web.shapes import (
     ApiKeyMade,
     ApplicationAnswer,
@@ -26,10 +26,7 @@ from web.shapes import (
     Done,
     GrantAnswer,
     GrantBody,
-    Line,
-    Name,
 )
-from web.strict import Text
 
 routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
 
@@ -49,13 +46,26 @@ class ActiveBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DraftBody:
+    """A grant that is only imagined, for the action and type of the question."""
+
+    role: Name
+    unit: Unit = ""
+    effect: Effect = "permit"
+    not_before: Moment | None = None
+    not_after: Moment | None = None
+    assurance: Level = 0
+    conditions: Conditions = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
-    type: Name
+    type: Word
     id: Line
-    unit: Annotated[str, Text(at_most=36)] = ""
-    properties: dict[str, Any] = field(default_factory=dict)
+    unit: Unit = ""
+    properties: Conditions = field(default_factory=dict)
 
 
 @routes.get("/applications")
@@ -142,7 +152,7 @@ def add_grant() -> Response:
     wanted = door.body(GrantBody)
     permit = _permit(wanted.application, Action.GRANT_CHANGE)
     with door.changing() as tx:
-        grant = applications.add_grant(tx, _draft(wanted), permit=permit)
+        grant = applications.add_grant(tx, draft(wanted, wanted.application, wanted.action, wanted.type), permit=permit)
     return door.answer(GrantAnswer(id=grant), 201)
 
 
@@ -173,7 +183,11 @@ def put_resource(application: str) -> Response:
 @routes.post("/assets")
 @door.open_to(door.PERSON)
 @door.described(
-    summary="Register a server or device that may have certificates", body=AssetBody, status=201, answer=Done, errors=("conflict",)
+    summary="Register a server or device that may have certificates",
+    body=AssetBody,
+    status=201,
+    answer=Done,
+    errors=("conflict", "not-found"),
 )
 def register_asset() -> Response:
     """Register an asset with its owner, unit and approved names."""
@@ -202,41 +216,52 @@ def withdraw_asset(ref: str) -> Response:
     return done(tx)
 
 
-def _permit(application: str, action: Action) -> Permit:
-    snapshot = door.node().world.current()
-    known = snapshot.applications.get(application)
+def registered(application: str) -> Application:
+    """The application of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    known = door.node().world.current().applications.get(application)
     if known is None:
         raise NotFound("there is no application `{application}`", application=application)
-    owner = snapshot.directory.people.get(known.owner)
-    return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    return known
 
 
-def _draft(wanted: GrantBody) -> Draft:
+def _permit(application: str, action: Action) -> Permit:
+    return door.permit(action, registers.application_target(door.node().world.current(), registered(application)))
+
+
+def draft(wanted: GrantBody | DraftBody, application: str, action: str, kind: str) -> Draft:
+    """The grant that a body describes.
+
+    Raises:
+        Malformed: a time or the assurance is none.
+    """
     return Draft(
-        application=wanted.application,
-        action=wanted.action,
-        type=wanted.type,
+        application=application,
+        action=action,
+        type=kind,
         role=wanted.role,
         unit=wanted.unit,
         effect=wanted.effect,
-        not_before=_time(wanted.not_before),
-        not_after=_time(wanted.not_after),
-        assurance=_assurance(wanted.assurance),
+        not_before=time(wanted.not_before),
+        not_after=time(wanted.not_after),
+        assurance=Assurance(wanted.assurance),
         conditions=wanted.conditions,
     )
 
 
-def _time(text: str | None) -> dt.datetime | None:
+def time(text: str | None) -> dt.datetime | None:
+    """The moment in `text`, if there is one.
+
+    Raises:
+        Malformed: it is no time.
+    """
     try:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError as error:
         raise Malformed("`{text}` is not a time; write `2026-01-31T08:00:00Z`", text=text) from error
-
-
-def _assurance(level: int) -> Assurance:
-    if level not in set(Assurance):
-        raise Malformed("the assurance is 0 (any), 1 (password and code) or 2 (certificate)")
-    return Assurance(level)
 
 
 def _shown(known: Application) -> ApplicationAnswer:
