@@ -196,6 +196,8 @@ class Notices:
     def _tell(self, channel: Channel, planned: Sequence[Planned]) -> None:
         people, now = self._node.world.current().directory.people, self._trail.clock()
         reached = [(each, address) for each in planned if (address := channel.address(people[each.person]))]
+        if not reached:
+            return
         try:
             with channel.open() as send:
                 for each, address in reached:
