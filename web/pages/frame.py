@@ -90,7 +90,7 @@ def frame(node: Node) -> Frame:
 def places() -> tuple[Place, ...]:
     """Where the caller can act, in the order of the navigation."""
     roles = set(door.caller().actor.roles)
-    here = (request.endpoint or "").partition(".")[0]
+    here = (request.endpoint or "").partition(".")[0].replace("enrolment", "staff")
     reachable = [(endpoint, label) for endpoint, label, needed in PLACES if needed & roles]
     return tuple(Place(url_for(endpoint), str(label), current=_stands(endpoint, here)) for endpoint, label in reachable)
 
@@ -104,12 +104,15 @@ def _stands(endpoint: str, here: str) -> bool:
     return endpoint.partition(".")[0] == here and (here != "offices" or endpoint == request.endpoint)
 
 
-def _same_page(wanted: str) -> str:
-    """The page in another language; the answer to a form that has no address of its own leads to the page above it."""
+def readable_path() -> str:
+    """The address of the page that is being made; for the answer to a form that has none of its own, that of the page above it."""
     adapter = request_ctx.url_adapter
     alone = adapter is not None and "GET" in adapter.allowed_methods(request.path)
-    path = request.path if alone else request.path.rpartition("/")[0] or "/"
-    return f"{path}?{urlencode({**request.args.to_dict(), 'lang': wanted})}"
+    return request.path if alone else request.path.rpartition("/")[0] or "/"
+
+
+def _same_page(wanted: str) -> str:
+    return f"{readable_path()}?{urlencode({**request.args.to_dict(), 'lang': wanted})}"
 
 
 def fence(response: Response) -> Response:
