@@ -41,6 +41,7 @@ def about(session: Session, actor: str, objects: Collection[str], kinds: Collect
             raise Malformed("`{after}` is not a cursor of this list; start again without it", after=after)
         wanted = wanted.where(tuple_(*_KEY) < tuple_(int(match[1]), match[2], int(match[3]), int(match[4])))
     sides = (TrailEvent.actor == actor, TrailEvent.object.in_(objects))
-    keys = sorted({tuple(row) for side in sides for row in session.execute(wanted.where(side))}, reverse=True)
+    found = {(t, log, epoch, idx) for side in sides for t, log, epoch, idx in session.execute(wanted.where(side))}
+    keys = sorted(found, reverse=True)
     entries = tuple(search.entry(session, log, epoch, idx) for _t, log, epoch, idx in keys[:limit])
     return Told(entries, ".".join(map(str, keys[limit - 1])) if len(keys) > limit else "")

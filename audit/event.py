@@ -72,6 +72,9 @@ class Kind(Enum):
     ASSET_CHANGED = _Row("CA4012", "asset.changed", "asset changed", "变更资产")
     PROXY_CHANGED = _Row("CA4013", "application.proxy", "application's proxy registered or withdrawn", "登记或撤销应用代理")
     APPLICATION_SWITCHED = _Row("CA4014", "application.switched", "application switched off or on", "停用或启用应用")
+    BACKUP_MADE = _Row("CA5001", "backup.made", "backup made and read back", "完成备份并回读校验")
+    BACKUP_FAILED = _Row("CA5002", "backup.failed", "backup failed", "备份失败")
+    ASSESSED = _Row("CA5024", "system.assessed", "home assessed by the operator", "完成系统自查")
     CA_EPOCH_OPENED = _Row("CA9001", "log.opened", "log epoch opened", "开启日志周期")
     CA_WRITER_STARTED = _Row("CA9002", "writer.started", "a process began to write", "进程开始写入")
 
@@ -187,7 +190,8 @@ def _must_fit(value: Any) -> None:
                 _must_fit(member)
     elif kind is list or kind is tuple:
         for member in value:
-            _must_fit(member)
+            if type(member) is not str:
+                _must_fit(member)
     elif kind is int:
         if not -(1 << 53) < value < 1 << 53:
             raise ValueError("integer is outside the profile")

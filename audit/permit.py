@@ -43,10 +43,12 @@ class Action(StrEnum):
     TRAIL_EXPORT = "trail:export"
     TRAIL_VERIFY = "trail:verify"
     SYSTEM_READ = "system:read"
+    SYSTEM_ASSESS = "system:assess"
     API_KEY_MAKE = "api-key:make"
     ACCOUNT_BLOCK = "account:block"
     DIRECTORY_ACCEPT = "directory:accept"
     AUTHZ_EXPLAIN = "authz:explain"
+    BACKUP_MAKE = "backup:make"
 
 
 class ActorKind(StrEnum):

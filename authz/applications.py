@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
 from sqlalchemy import bindparam, select
 
 from audit.event import Event, Kind
@@ -22,8 +21,10 @@ from audit.permit import Action, Actor, ActorKind, Permit
 from audit.record import Transaction
 from authz.caller import Assurance, Caller
 from authz.evaluate import comparable
+from authz.evidence import Presented
 from authz.login import refuse_certificate
 from authz.sessions import require_fresh
+from authz.snapshot import Application, application_of
 from authz.tables import ApiKey, ApplicationRow, AssetRow, GrantRow, Resource, changed, in_order
 from authz.world import World
 from certs.names import Kind as Subject
@@ -176,29 +177,38 @@ def withdraw_key(tx: Transaction, application: str, identity: str, *, permit: Pe
     tx.record(Event.under(permit, Kind.API_KEY_WITHDRAWN, permit.resource, details={"key": identity}))
 
 
-def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
-    """Add a grant; gives its id.
+def check_draft(draft: Draft, application: Application) -> None:
+    """Refuse what could not be a grant of `application`.
 
     Raises:
         Malformed: the application does not know the action, type or property, or the grant contradicts itself.
-        NotFound: there is no such application.
     """
-    permit.must_cover(Action.GRANT_CHANGE, f"app:{draft.application}")
-    in_order(tx.db)
-    row = _get(tx, draft.application)
-    if draft.action not in json.loads(row.actions) or draft.type not in json.loads(row.types):
+    if draft.action not in application.actions or draft.type not in application.types:
         raise Malformed(
             "the application has not registered the action `{action}` or the type `{type}`; choose among those that it has",
             action=draft.action,
             type=draft.type,
         )
-    conditions = dict(draft.conditions or {})
-    if not all(map(comparable, conditions.values())) or not set(conditions) <= _known(row):
+    conditions = draft.conditions or {}
+    if not all(map(comparable, conditions.values())) or not conditions.keys() <= application.asserts:
         raise Malformed(
             "a condition names a property that the application has not registered, or its value is no text, number or boolean; correct it"
         )
     if draft.effect not in {"permit", "forbid"} or (draft.not_before and draft.not_after and draft.not_before >= draft.not_after):
         raise Malformed("the grant's effect is neither permit nor forbid, or its time is over before it begins")
+
+
+def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
+    """Add a grant; gives its id.
+
+    Raises:
+        Malformed: as `check_draft`.
+        NotFound: there is no such application.
+    """
+    permit.must_cover(Action.GRANT_CHANGE, f"app:{draft.application}")
+    in_order(tx.db)
+    row = _get(tx, draft.application)
+    check_draft(draft, application_of(row))
     made = GrantRow(
         application=draft.application,
         action=draft.action,
@@ -209,7 +219,7 @@ def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
         not_before=draft.not_before,
         not_after=draft.not_after,
         assurance=int(draft.assurance),
-        conditions=json.dumps(conditions, sort_keys=True),
+        conditions=json.dumps(dict(draft.conditions or {}), sort_keys=True),
         made_at=tx.now,
         withdrawn_at=None,
     )
@@ -320,15 +330,14 @@ def by_key(world: World, key: str, source: str = "", request_id: str = "") -> Ca
     return Caller(actor=actor, application=application, source=source, request_id=request_id)
 
 
-def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str = "", request_id: str = "") -> Caller:
-    """The application whose certificate this is, whose key the connection has proved.
+def by_certificate(world: World, shown: Presented, source: str = "", request_id: str = "") -> Caller:
+    """The application whose certificate `shown` is, and whose key the connection has proved.
 
     Raises:
         Unauthenticated: the certificate is not accepted, or names no active application; the fact `reason` says why.
         Unavailable: the directory is stale, or the refusal cannot be recorded.
     """
     snapshot = require_fresh(world)
-    shown = world.verifier.present(chain, world.trust(), snapshot, world.clock())
     mine = shown.identity is not None and shown.identity.kind is Subject.APPLICATION
     application = snapshot.applications.get(shown.identity.id) if mine and shown.identity else None
     if shown.reasons or application is None or not application.active:
@@ -350,10 +359,6 @@ def _get(tx: Transaction, application: str) -> ApplicationRow:
     if row is None or not row.active:
         raise NotFound("there is no application `{application}`", application=application)
     return row
-
-
-def _known(row: ApplicationRow) -> set[str]:
-    return set(json.loads(row.asserts))
 
 
 def _is_host(name: object) -> bool:

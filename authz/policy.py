@@ -48,7 +48,7 @@ class Rule:
 
 _A, _R = Action, Reach
 _EVERYONE = ROLES
-_OPERATOR, _ISSUANCE = ("service:operator",), ("service:issuance",)
+_OPERATOR, _ISSUANCE, _SCHEDULE = ("service:operator",), ("service:issuance",), ("service:schedule",)
 _RENEWAL, _DEMO, _CEREMONY = ("service:renewal",), ("service:demo",), ("service:ceremony",)
 _REGISTRAR, _SECURITY, _SYSTEM, _AUDITOR = ("registrar",), ("security-admin",), ("system-admin",), ("auditor",)
 _APPLICATION, _APP_OWNER = ("application",), ("app-owner",)
@@ -115,9 +115,12 @@ POLICY: tuple[Rule, ...] = (
     Rule("trail-read.auditor", _A.TRAIL_READ, _AUDITOR, _R.ANY),
     Rule("trail-export.auditor", _A.TRAIL_EXPORT, _AUDITOR, _R.ANY),
     Rule("trail-verify.auditor", _A.TRAIL_VERIFY, _AUDITOR, _R.ANY),
+    Rule("backup-make.operator", _A.BACKUP_MAKE, _OPERATOR, _R.ANY, directory=False),
+    Rule("backup-make.schedule", _A.BACKUP_MAKE, _SCHEDULE, _R.ANY, directory=False),
     Rule("system-read.system", _A.SYSTEM_READ, _SYSTEM, _R.ANY),
     Rule("system-read.security", _A.SYSTEM_READ, _SECURITY, _R.ANY),
     Rule("system-read.auditor", _A.SYSTEM_READ, _AUDITOR, _R.ANY),
+    Rule("system-assess.operator", _A.SYSTEM_ASSESS, _OPERATOR, _R.ANY, directory=False),
 )
 
 #: The rows of each action, in the order of the page.

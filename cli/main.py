@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli import local, person
+from cli import bad_days, local, person
 from cli.output import Group
 
 
@@ -13,7 +13,7 @@ from cli.output import Group
 def main() -> None:
     """Yumen: certificates, authorization and a provable audit trail.
 
-    Commands on the machine of the service: init, serve, worker, status, ca ceremony, audit verify, audit reconcile.
+    Commands on the machine of the service: init, serve, worker, status, assess, ca ceremony, audit verify, audit reconcile.
     Commands of a person, after `yumen login`: request, cert, ca, authz, audit, enroll.
     Every command has --help with an example, and --json. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
     """
@@ -30,6 +30,7 @@ def audit() -> None:
 
 
 local.register(main, ca, audit)
+bad_days.register(main)
 person.register(main, ca, audit)
 
 if __name__ == "__main__":

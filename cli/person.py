@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from cli import enrolment, output
+from cli import enrolment, output, simulation
 from cli.client import session
 from cli.client.api import Api, Server
 from cli.login import open_session, server_options
@@ -210,7 +210,7 @@ def ca_resume(api: Api, authority: str, *, as_json: bool) -> None:
 
 @click.group(cls=output.Group)
 def authz() -> None:
-    """Why somebody may or may not: explain, who-can, replay."""
+    """Why somebody may or may not: explain, who-can, simulate, replay."""
 
 
 @authz.command("explain", example="yumen authz explain --person zhaoliu --action request:approve --unit UNIT")
@@ -231,6 +231,29 @@ def authz_who_can(api: Api, *, as_json: bool, **question: str) -> None:
     """List the people who may do the action."""
     wanted = {name: value for name, value in question.items() if value}
     _page(api.post("/api/v1/authz/who-can", wanted), ["id", "name", "unit", "rule"], as_json=as_json)
+
+
+@authz.command("simulate", example="yumen authz simulate --application oa --action read --type document --permit registrar --person lisi")
+@click.option("--application", required=True, help="Id of the application that would ask.")
+@click.option("--action", required=True, help="One of its actions.")
+@click.option("--type", "kind", required=True, help="One of its resource types.")
+@click.option("--person", help="User name; without it only those are told whose answer changes.")
+@click.option("--resource", help="Id of one resource; default any that nothing is known of.")
+@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="As the application would send it: resource.unit=UNIT.")
+@click.option("--assurance", type=click.IntRange(0, 2), default=0, help="How the person logged in: 1 password and code, 2 certificate.")
+@click.option("--at", help="When it would be asked, such as 2026-12-31T08:00:00Z; default now.")
+@click.option("--permit", multiple=True, metavar="ROLE[@UNIT]", help="Imagine a grant that lets the role, for resources of the unit.")
+@click.option("--forbid", multiple=True, metavar="ROLE[@UNIT]", help="Imagine a grant that forbids it.")
+@click.option("--draft", type=click.File("rb"), help="JSON list of imagined grants, with times and conditions as the REST API takes them.")
+@click.option("--withdraw", multiple=True, metavar="GRANT", help="Imagine that this grant is withdrawn.")
+@as_person
+def authz_simulate(api: Api, *, as_json: bool, **wanted: Any) -> None:
+    """Compare what an application is told now with what it would be told; changes nothing.
+
+    Imagined are grants of the action and type in question, or another time. Tells who gains and who loses by it.
+    """
+    answer = api.post("/api/v1/authz/simulate", simulation.body(**wanted))
+    output.show(answer, as_json=as_json, text=lambda: simulation.tell(answer))
 
 
 @authz.command("replay", example="yumen authz replay access/1 17")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import NamedTuple
 
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
@@ -20,6 +21,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from core.errors import NotFound, Unavailable
 
 _MAGIC = b"yumen-sealed-1\n"
+
+
+class Carried(NamedTuple):
+    """One sealed value with the salt of its vault."""
+
+    salt: bytes
+    sealed: bytes
 
 
 class Vault:
@@ -34,22 +42,12 @@ class Vault:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._group = folder.stat().st_mode & 0o050
-        try:
-            word = secret.read_bytes().strip()
-        except OSError as error:
-            raise Unavailable(
-                "the unsealing secret `{path}` cannot be read: {reason}; put it back, or name another file in the settings",
-                path=secret,
-                reason=error.strerror,
-            ) from error
-        if len(word) < 16:
-            raise Unavailable(
-                "the unsealing secret `{path}` is shorter than 16 characters; make one with `openssl rand -base64 32`", path=secret
-            )
+        word = _word(secret)
         salt = folder / "salt"
         if not salt.exists():
             self._write(salt, secrets.token_bytes(16))
-        self._master = hash_secret_raw(word, salt.read_bytes(), time_cost=3, memory_cost=65_536, parallelism=1, hash_len=32, type=Type.ID)
+        self._salt = salt.read_bytes()
+        self._master = _master(word, self._salt)
 
     def put(self, purpose: str, value: bytes) -> None:
         """Seal `value` under `purpose` (such as `ca/staff`); durable when this returns. Never overwrites."""
@@ -60,7 +58,7 @@ class Vault:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, mode=0o700)
             path.parent.chmod(path.parent.stat().st_mode & 0o7000 | 0o700 | self._group)
-        self._write(path, _MAGIC + nonce + self._cipher(purpose).encrypt(nonce, value, _MAGIC + purpose.encode()))
+        self._write(path, _MAGIC + nonce + _cipher(self._master, purpose).encrypt(nonce, value, _MAGIC + purpose.encode()))
 
     def get(self, purpose: str) -> bytes:
         """What was sealed under `purpose`.
@@ -69,18 +67,15 @@ class Vault:
             NotFound: nothing was sealed under it.
             Unavailable: the file was damaged, moved from another purpose, or sealed with another secret.
         """
-        try:
-            sealed = self._path(purpose).read_bytes()
-        except FileNotFoundError:
-            raise NotFound("no sealed key `{purpose}`", purpose=purpose) from None
-        head, nonce, body = sealed[: len(_MAGIC)], sealed[len(_MAGIC) : len(_MAGIC) + 12], sealed[len(_MAGIC) + 12 :]
-        try:
-            return self._cipher(purpose).decrypt(nonce, body, head + purpose.encode())
-        except (InvalidTag, ValueError) as error:
-            raise Unavailable(
-                "the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file; name the right one, or restore it",
-                purpose=purpose,
-            ) from error
+        return _opened(self._master, purpose, self._sealed(purpose))
+
+    def carried(self, purpose: str) -> Carried:
+        """What `unseal` needs to open `purpose` elsewhere; worth nothing without the unsealing secret.
+
+        Raises:
+            NotFound: nothing was sealed under it.
+        """
+        return Carried(self._salt, self._sealed(purpose))
 
     def secret(self, purpose: str) -> bytes:
         """The 32 random bytes of `purpose`, made and sealed at first use; raises as `get` and `put`."""
@@ -100,14 +95,61 @@ class Vault:
         """The purposes that are sealed here, sorted."""
         return sorted(str(path.relative_to(self._folder).with_suffix("")) for path in self._folder.rglob("*.sealed"))
 
+    def _sealed(self, purpose: str) -> bytes:
+        try:
+            return self._path(purpose).read_bytes()
+        except FileNotFoundError:
+            raise NotFound("no sealed key `{purpose}`", purpose=purpose) from None
+
     def _write(self, path: Path, data: bytes) -> None:
         write_durably(path, data, 0o600 | self._group & 0o040)
 
     def _path(self, purpose: str) -> Path:
         return self._folder / f"{purpose}.sealed"
 
-    def _cipher(self, purpose: str) -> AESGCM:
-        return AESGCM(HKDFExpand(SHA256(), 32, b"yumen seal " + purpose.encode()).derive(self._master))
+
+def unseal(carried: Carried, purpose: str, secret: Path) -> bytes:
+    """What was sealed under `purpose`, opened without its vault.
+
+    Raises:
+        Unavailable: the file `secret` cannot be read, or is not the secret that it was sealed with.
+    """
+    return _opened(_master(_word(secret), carried.salt), purpose, carried.sealed)
+
+
+def _word(secret: Path) -> bytes:
+    try:
+        word = secret.read_bytes().strip()
+    except OSError as error:
+        raise Unavailable(
+            "the unsealing secret `{path}` cannot be read: {reason}; put it back, or name another file in the settings",
+            path=secret,
+            reason=error.strerror,
+        ) from error
+    if len(word) < 16:
+        raise Unavailable(
+            "the unsealing secret `{path}` is shorter than 16 characters; make one with `openssl rand -base64 32`", path=secret
+        )
+    return word
+
+
+def _master(word: bytes, salt: bytes) -> bytes:
+    return hash_secret_raw(word, salt, time_cost=3, memory_cost=65_536, parallelism=1, hash_len=32, type=Type.ID)
+
+
+def _cipher(master: bytes, purpose: str) -> AESGCM:
+    return AESGCM(HKDFExpand(SHA256(), 32, b"yumen seal " + purpose.encode()).derive(master))
+
+
+def _opened(master: bytes, purpose: str, sealed: bytes) -> bytes:
+    head, nonce, body = sealed[: len(_MAGIC)], sealed[len(_MAGIC) : len(_MAGIC) + 12], sealed[len(_MAGIC) + 12 :]
+    try:
+        return _cipher(master, purpose).decrypt(nonce, body, head + purpose.encode())
+    except (InvalidTag, ValueError) as error:
+        raise Unavailable(
+            "the sealed key `{purpose}` does not open: wrong unsealing secret or damaged file; name the right one, or restore it",
+            purpose=purpose,
+        ) from error
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -93,12 +93,20 @@ def _grants(connection: Connection) -> Iterator[str]:
     yield "GRANT USAGE ON SCHEMA audit TO audit_reader"
     yield f"GRANT SELECT ON {', '.join(f'audit.{table}' for table in _TRAIL)} TO {services}, audit_reader"
     yield f"GRANT SELECT (t) ON audit.trail_pending TO {services}"  # to tell that something waits, not what
+    yield from _backup_grants()
     functions = text("SELECT oid::regprocedure::text, proname FROM pg_proc WHERE pronamespace = 'audit'::regnamespace")
     for function, name in connection.execute(functions).all():
         if name in _FUNCTIONS:
             yield f"GRANT EXECUTE ON FUNCTION {function} TO {services}"
         elif name == "put_checkpoint":
             yield f"GRANT EXECUTE ON FUNCTION {function} TO yumen_worker"
+
+
+def _backup_grants() -> Iterator[str]:
+    """The worker's role dumps the database: it reads everything, also parts of the trail that are made later."""
+    yield "GRANT SELECT ON ALL TABLES IN SCHEMA audit TO yumen_worker"
+    yield "GRANT SELECT ON ALL SEQUENCES IN SCHEMA yumen, audit TO yumen_worker"
+    yield "ALTER DEFAULT PRIVILEGES FOR ROLE audit_owner IN SCHEMA audit GRANT SELECT ON TABLES TO yumen_worker"
 
 
 def _tables(connection: Connection, schema: str) -> list[str]:

@@ -11,7 +11,7 @@ from authz.caller import Caller
 from authz.world import World
 from core.errors import Denied, Malformed
 from web import callers, strict
-from web.answers import Answer, json
+from web.answers import Answer, Pending, json
 from web.credentials import is_json
 from web.declare import Described, Opening
 from web.front import Raw
@@ -19,17 +19,18 @@ from web.visit import Visit
 
 _APPLICATION = frozenset({Opening.APPLICATION})
 
-#: Answers a parsed question of an application, and records the answer before it gives it.
-Oracle = Callable[[World, Trail, Caller, Any], dict[str, Any]]
+#: Answers a parsed question of an application, to be recorded before it is given.
+Oracle = Callable[[World, Trail, Caller, Any], authzen.Answered]
 
 
-def _asking(oracle: Oracle) -> Callable[[Visit, tuple[str, ...]], Answer]:
-    def answer(visit: Visit, _parts: tuple[str, ...]) -> Answer:
+def _asking(oracle: Oracle) -> Callable[[Visit, tuple[str, ...]], Pending]:
+    def answer(visit: Visit, _parts: tuple[str, ...]) -> Pending:
         visit.caller = callers.of_program(visit)
         visit.must_be(_APPLICATION)
         question = _question(visit)
         with visit.recorded_there(Denied):
-            return json(oracle(visit.node.world, visit.node.trail, visit.caller, question))
+            answered = oracle(visit.node.world, visit.node.trail, visit.caller, question)
+        return Pending(answered.events, lambda receipts: json(answered.told(receipts)))
 
     return answer
 
@@ -44,14 +45,14 @@ def _discovery(visit: Visit, _parts: tuple[str, ...]) -> Answer:
     return json(authzen.configuration(visit.node.settings.web.https_url.rstrip("/")))
 
 
-def _post(rule: str, oracle: Oracle, summary: str) -> Raw:
+def _post(rule: str, oracle: Oracle, summary: str, *, quick: bool = False) -> Raw:
     described = Described(summary=summary, takes="application/json", gives="application/json")
-    return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described)
+    return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described, quick=quick)
 
 
 DECISION_ROUTES = (
-    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that? (AuthZEN 1.0 section 6)"),
-    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once (AuthZEN 1.0 section 7)"),
+    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that? (AuthZEN 1.0 section 6)", quick=True),
+    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once (AuthZEN 1.0 section 7)", quick=True),
     _post("/access/v1/search/subject", search.subject, "Who may do this to that? (AuthZEN 1.0 section 8)"),
     _post("/access/v1/search/resource", search.resource, "To what may this subject do this? (AuthZEN 1.0 section 8)"),
     _post("/access/v1/search/action", search.action, "What may this subject do to that? (AuthZEN 1.0 section 8)"),

@@ -50,7 +50,7 @@ def parse(data: bytes) -> Any:
         Malformed: not UTF-8, not JSON, a member given twice, a number out of range, nested too deep, or with U+0000.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
+        value = _DECODER.decode(data.decode("utf-8"))
         if b"\\u" in data:
             told = json.dumps(value, ensure_ascii=False)
             told.encode("utf-8")
@@ -132,6 +132,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise Malformed("a number is out of range")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
 
 
 def _has_nul(value: Any) -> bool:

@@ -33,7 +33,7 @@ def test_the_commands_of_the_contract_are_there():
     wanted = (
         "init serve worker status login enroll|ca ceremony|ca list|ca show|audit verify|audit head|audit search|audit prove|audit export"
     )
-    wanted += "|authz explain|authz who-can|authz replay|request submit|request approve|cert revoke"
+    wanted += "|authz explain|authz who-can|authz simulate|authz replay|request submit|request approve|cert revoke"
     names = {name for part in wanted.split("|")[1:] for name in [part]} | set(wanted.split("|")[0].split())
     assert names <= {" ".join(path) for path in COMMANDS}
 

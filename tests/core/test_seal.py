@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import NotFound, Unavailable
-from core.seal import Vault, write_durably
+from core.seal import Vault, unseal, write_durably
 
 SECRET = b"correct horse battery staple"
 
@@ -32,6 +32,15 @@ def test_what_was_sealed_opens_again(vault: Vault) -> None:
     again = Vault(vault._folder, vault._folder.parent / "secret")
     assert again.get("ca/staff") == b"the key"
     assert "ca/staff" in again.names()
+
+
+def test_a_sealed_value_is_carried_elsewhere_and_opens_with_the_secret_alone(vault: Vault, tmp_path: Path) -> None:
+    carried = vault.carried("ca/staff")
+    assert unseal(carried, "ca/staff", vault._folder.parent / "secret") == b"the key"
+    (tmp_path / "other").write_bytes(SECRET + b"!")
+    for purpose, secret in (("ca/staff", tmp_path / "other"), ("ca/root", vault._folder.parent / "secret")):
+        with pytest.raises(Unavailable, match="wrong unsealing secret"):
+            unseal(carried, purpose, secret)
 
 
 def test_wrong_secret_opens_nothing(vault: Vault, tmp_path: Path) -> None:

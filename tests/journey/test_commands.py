@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.client.api import Api
 from cli.story.enrolments import openssl
 from cli.story.people import fresh_code
 from cli.story.stage import Stage, fresh_service, stage
@@ -87,6 +88,41 @@ def test_explain_names_the_nearest_miss(yumen, auditor):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     told = json.loads(ended.stdout)
     assert (told["allowed"], told["reason"]) == (False, "wrong-role")
+
+
+def test_a_decision_is_replayed_and_one_with_other_grants_is_simulated(place, yumen, auditor):
+    asked = {"subject": {"type": "user", "id": "zhangsan"}, "action": {"name": "approve"}, "resource": {"type": "document", "id": "told"}}
+    with Api(place.application("oa")) as application:
+        context = application.post("/access/v1/evaluation", asked)["context"]
+    receipt = context["receipt"]
+    ended = yumen(auditor, "authz", "replay", receipt["log"], str(receipt["idx"]), "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = json.loads(ended.stdout)
+    assert (told["recorded"]["reason"], told["recorded"]["revision"], told["same"]) == ("wrong_role", context["revision"], True)
+    assert "wrong_role" in yumen(auditor, "authz", "replay", receipt["log"], str(receipt["idx"])).stdout
+
+    question = ["authz", "simulate", "--application", "oa", "--action", "approve", "--type", "document", "--person", "zhangsan"]
+    ended = yumen(auditor, *question, "--permit", "staff", "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = json.loads(ended.stdout)
+    assert (told["now"]["reason"], told["then"]["rule"]) == ("wrong_role", "draft-1")
+    text = yumen(auditor, *question, "--permit", "staff", "--forbid", "staff", "--property", "resource.unit=x").stdout
+    assert "then\tfalse\tforbidden\tdraft-2" in text
+    assert "gaining: 0" in text
+
+
+def test_a_draft_from_a_file_is_simulated_and_one_that_is_none_is_wrong_usage(yumen, auditor, tmp_path: Path):
+    question = ["authz", "simulate", "--application", "oa", "--action", "approve", "--type", "document"]
+    (file := tmp_path / "draft.json").write_text('[{"role": "staff", "assurance": 2}]')
+    ended = yumen(auditor, *question, "--draft", str(file), "--assurance", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert "(zhangsan)" in ended.stdout
+    for wrong in (["--property", "unit"], ["--draft", str(tmp_path / "absent")], ["--assurance", "9"]):
+        assert yumen(auditor, *question, *wrong).returncode == 2
+    file.write_text("{}")
+    assert yumen(auditor, *question, "--draft", str(file)).returncode == 2
+    ended = yumen(auditor, *question, "--withdraw", "g999", "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["code"]) == (1, "not-found")
 
 
 def test_a_proof_verifies_with_the_offline_verifier(place, yumen, auditor, tmp_path):

@@ -54,6 +54,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/ca/test_registration.py::test_a_permit_for_another_request_is_a_bug",
     ),
     Mutant(
+        "only the old certificate itself vouches for a renewal",
+        "ca/registration.py",
+        "return shown and mine and",
+        "return mine and",
+        "tests/ca/test_renewal.py::test_who_comes_with_a_password_waits_for_a_registrar",
+    ),
+    Mutant(
         "nobody decides on their own",
         "ca/registration.py",
         "if permit.actor.id in",
@@ -72,14 +79,28 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "those who wait for a failed write get no receipt",
         "audit/flusher.py",
-        "        if waiting.error is not None:\n",
+        "        if isinstance(outcome, Unavailable):\n",
         "        if False:\n",
         "tests/audit/test_trail.py::test_when_the_trail_cannot_be_written_the_answer_is_no_and_later_told",
     ),
     Mutant(
+        "an answer that waits without a thread becomes a refusal when its event cannot be written",
+        "web/front.py",
+        "                if isinstance(outcome, Error):\n",
+        "                if False:\n",
+        "tests/web/test_behind.py::test_a_decision_that_cannot_be_recorded_is_no_answer",
+    ),
+    Mutant(
+        "nobody waits for ever without a thread",
+        "audit/flusher.py",
+        "                waiting.tell(Silent(_SILENT))\n",
+        "                pass\n",
+        "tests/audit/test_flusher.py::test_whoever_waits_without_a_thread_is_told_when_nobody_knows",
+    ),
+    Mutant(
         "the queue is bounded",
         "audit/flusher.py",
-        "self._stopped or self._size + len(entries) > self._limit",
+        "self._stopped or self._size + number > self._limit",
         "self._stopped",
         "tests/audit/test_trail.py::test_a_full_queue_answers_no_instead_of_growing",
     ),
@@ -190,7 +211,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "forged certificate fields are refused",
         "web/front.py",
-        "            refuse_forged(environ, found[0].takes if found else ())\n",
+        "        refuse_forged(environ, found[0].takes if found else ())\n",
         "",
         "tests/web/test_door.py::test_forged_certificate_fields_are_refused_everywhere",
     ),

@@ -35,7 +35,8 @@ def test_the_test_that_guards_the_protection_exists(mutant: Mutant):
 def test_without_its_protection_the_promise_is_seen_to_break(mutant: Mutant, tmp_path: Path):
     for name in ROOMS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("pyproject.toml", "wsgi.py"):
+        shutil.copy(ROOT / name, tmp_path)
     broken = tmp_path / mutant.path
     broken.write_text(broken.read_text("utf-8").replace(mutant.protection, mutant.without), "utf-8")
 

@@ -261,3 +261,17 @@ def test_at_a_terminal_the_codes_are_shown_there(service: Service):
     os.close(ours)
     assert re.search(r"[a-z2-7]{5}-[a-z2-7]{5}  zhouba ", shown.decode())
     assert service.place.run("ca", "first-codes").returncode == 2
+
+
+def test_an_assessment_of_the_production_form_finds_nothing_to_put_right(service: Service):
+    place = service.place
+    ended = place.run("assess", "--json")
+    assert "settings.addresses" in ended.stdout, ended.stderr
+    assert ended.returncode == 1, "addresses of this machine alone are no addresses"
+    known = {name: place.addresses[name] for name in ("YUMEN_WEB_HTTP_URL", "YUMEN_WEB_HTTPS_URL")}
+    place.addresses |= {"YUMEN_WEB_HTTP_URL": "http://status.example", "YUMEN_WEB_HTTPS_URL": "https://yumen.example"}
+    try:
+        again = place.run("assess", "--json")
+    finally:
+        place.addresses |= known
+    assert again.returncode == 0, again.stdout + again.stderr

@@ -27,9 +27,10 @@ _ADDRESSES = {
     " /desk/certificates?holder=nobody /desk?q=nobody /desk/requests/{refused}",
     "zhouba": "/desk /account /lost /desk/requests/{open}",
     "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system",
-    "zhengshi": "/security /system /",
-    "wujiu": "/system /security /",
-    "fenger": "/",
+    "zhengshi": "/security /system / /applications /applications/oa /applications/oa/ask?effect=permit"
+    " /applications/oa/ask?person=zhangsan&action=approve&type=document&effect=permit&role=staff&least=2&until=2030-01-01",
+    "wujiu": "/system /security / /applications/new /applications/oa",
+    "fenger": "/ /applications /applications?q=nothing /applications/oa /applications/oa/start /applications/nowhere",
 }
 PLACES = {uid: addresses.split() for uid, addresses in _ADDRESSES.items()}
 

@@ -46,9 +46,9 @@ Rule = Callable[[Source], Iterator[str]]
 
 @cache
 def sources() -> list[Source]:
-    """Every file of the product; steps of migrations are Alembic's own."""
+    """Every file of the product: the rooms and `wsgi.py`; steps of migrations are Alembic's own."""
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "versions" not in path.parts]
-    return [Source(str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in paths]
+    return [Source(str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in [*paths, ROOT / "wsgi.py"]]
 
 
 def file_is_short(source: Source) -> Iterator[str]:

@@ -1,17 +1,87 @@
-"""Identities for applications, and the policy explained to officers."""
+"""Identities for applications, and for officers what the policy and the grants say, would say, and of whom."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
 from audit.permit import Action
-from authz import explain, verify
+from authz import explain, simulate, verify
 from authz.decide import Decision, Target
+from authz.evaluate import Verdict
+from authz.people import Person
+from authz.simulate import Impact, Simulation
 from core.errors import Denied, Malformed
 from web import door
-from web.shapes import Able, AbleList, CertificateShown, Explained, Verified, WhoCanBody
+from web.api.applications import DraftBody, assurance, draft, registered, time
+from web.shapes import Able, AbleList, CertificateShown, Explained, Line, Moment, Name, Verified, WhoCanBody
+from web.strict import Text
 
 routes = Blueprint("api_access", __name__, url_prefix="/api/v1")
+
+#: Most grants that are imagined at once, and most persons of each side that an answer names.
+MAX_DRAFTS, MOST_NAMED = 50, 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateBody:
+    """A question to an application, and what is imagined to be otherwise: its grants, the time."""
+
+    application: Name
+    action: Name
+    type: Name
+    resource: Line = "*"
+    #: uid, id or entryUUID; without it only the impact on everybody is told.
+    person: Annotated[str, Text(at_most=255)] = ""
+    #: As the application would send them, such as `{"resource.unit": "…"}`.
+    properties: dict[str, Any] = field(default_factory=dict)
+    assurance: int = 0
+    at: Moment | None = None
+    add: list[DraftBody] = field(default_factory=list)
+    #: Ids of grants that are withdrawn.
+    withdraw: list[Name] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An answer: by which grant, or the one that came nearest; `draft-1` is the first imagined one."""
+
+    decision: bool
+    reason: str
+    rule: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whose:
+    """Somebody whose answer changes."""
+
+    id: str
+    uid: str
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """How many answers change in one direction, and the first of them by uid."""
+
+    count: int
+    first: list[Whose]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateAnswer:
+    """What the person is told now and would be told then (none without a person), and on whom it has an effect."""
+
+    revision: int
+    now: Told | None
+    then: Told | None
+    gaining: Side
+    losing: Side
 
 
 @routes.post("/identities/verify")
@@ -57,6 +127,60 @@ def who_can() -> Response:
     found = explain.who_can(door.node().world.current(), _action(wanted.action), Target("*", wanted.unit))
     items = [Able(id=one.person.id, uid=one.person.uid, name=one.person.name, unit=one.person.unit, rule=one.rule) for one in found]
     return door.answer(AbleList(items=items))
+
+
+@routes.post("/authz/simulate")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="What an application would be told with other grants or at another time, and whose answer changes by it",
+    body=SimulateBody,
+    answer=SimulateAnswer,
+    errors=("not-found",),
+)
+def simulate_decision() -> Response:
+    """Two answers to one question; nothing is changed."""
+    wanted = door.body(SimulateBody)
+    door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
+    snapshot, now, imagined = door.node().world.current(), door.node().clock(), _imagined(wanted)
+    person = snapshot.directory.get(wanted.person) if wanted.person else None
+    told = simulate.simulate(snapshot, imagined, person, now) if person else None
+    return door.answer(
+        SimulateAnswer(
+            revision=snapshot.revision,
+            now=_told(told.now) if told else None,
+            then=_told(told.then) if told else None,
+            **_sides(simulate.impact(snapshot, imagined, now)),
+        )
+    )
+
+
+def _imagined(wanted: SimulateBody) -> Simulation:
+    if max(len(wanted.add), len(wanted.withdraw), len(wanted.properties)) > MAX_DRAFTS:
+        raise Malformed("imagine at most {limit} grants and properties at once", limit=MAX_DRAFTS)
+    return Simulation(
+        application=registered(wanted.application),
+        action=wanted.action,
+        type=wanted.type,
+        resource=wanted.resource,
+        facts=wanted.properties,
+        assurance=assurance(wanted.assurance),
+        at=time(wanted.at),
+        add=[draft(one, wanted.application, wanted.action, wanted.type) for one in wanted.add],
+        withdraw=frozenset(wanted.withdraw),
+    )
+
+
+def _told(verdict: Verdict) -> Told:
+    return Told(decision=verdict.allowed, reason=verdict.reason, rule=verdict.grant, role=verdict.role)
+
+
+def _sides(found: Impact) -> dict[str, Side]:
+    return {"gaining": _side(found.gaining), "losing": _side(found.losing)}
+
+
+def _side(people: Sequence[Person]) -> Side:
+    first = [Whose(id=one.id, uid=one.uid, name=one.name, unit=one.unit) for one in people[:MOST_NAMED]]
+    return Side(count=len(people), first=first)
 
 
 def _action(name: str) -> Action:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
-from authz import applications
+from authz import applications, registers
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
@@ -27,6 +27,7 @@ from web.shapes import (
     GrantAnswer,
     GrantBody,
     Line,
+    Moment,
     Name,
 )
 from web.strict import Text
@@ -46,6 +47,19 @@ class ActiveBody:
     """Whether an application is let in."""
 
     active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftBody:
+    """A grant that is only imagined, for the action and type of the question."""
+
+    role: Name
+    unit: Annotated[str, Text(at_most=36)] = ""
+    effect: Annotated[str, Text(at_most=8, pattern="permit|forbid")] = "permit"
+    not_before: Moment | None = None
+    not_after: Moment | None = None
+    assurance: int = 0
+    conditions: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +156,7 @@ def add_grant() -> Response:
     wanted = door.body(GrantBody)
     permit = _permit(wanted.application, Action.GRANT_CHANGE)
     with door.changing() as tx:
-        grant = applications.add_grant(tx, _draft(wanted), permit=permit)
+        grant = applications.add_grant(tx, draft(wanted, wanted.application, wanted.action, wanted.type), permit=permit)
     return door.answer(GrantAnswer(id=grant), 201)
 
 
@@ -202,38 +216,60 @@ def withdraw_asset(ref: str) -> Response:
     return done(tx)
 
 
-def _permit(application: str, action: Action) -> Permit:
-    snapshot = door.node().world.current()
-    known = snapshot.applications.get(application)
+def registered(application: str) -> Application:
+    """The application of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    known = door.node().world.current().applications.get(application)
     if known is None:
         raise NotFound("there is no application `{application}`", application=application)
-    owner = snapshot.directory.people.get(known.owner)
-    return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    return known
 
 
-def _draft(wanted: GrantBody) -> Draft:
+def _permit(application: str, action: Action) -> Permit:
+    return door.permit(action, registers.application_target(door.node().world.current(), registered(application)))
+
+
+def draft(wanted: GrantBody | DraftBody, application: str, action: str, kind: str) -> Draft:
+    """The grant that a body describes.
+
+    Raises:
+        Malformed: a time or the assurance is none.
+    """
     return Draft(
-        application=wanted.application,
-        action=wanted.action,
-        type=wanted.type,
+        application=application,
+        action=action,
+        type=kind,
         role=wanted.role,
         unit=wanted.unit,
         effect=wanted.effect,
-        not_before=_time(wanted.not_before),
-        not_after=_time(wanted.not_after),
-        assurance=_assurance(wanted.assurance),
+        not_before=time(wanted.not_before),
+        not_after=time(wanted.not_after),
+        assurance=assurance(wanted.assurance),
         conditions=wanted.conditions,
     )
 
 
-def _time(text: str | None) -> dt.datetime | None:
+def time(text: str | None) -> dt.datetime | None:
+    """The moment in `text`, if there is one.
+
+    Raises:
+        Malformed: it is no time.
+    """
     try:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError as error:
         raise Malformed("`{text}` is not a time; write `2026-01-31T08:00:00Z`", text=text) from error
 
 
-def _assurance(level: int) -> Assurance:
+def assurance(level: int) -> Assurance:
+    """The assurance of that number.
+
+    Raises:
+        Malformed: there is none.
+    """
     if level not in set(Assurance):
         raise Malformed("the assurance is 0 (any), 1 (password and code) or 2 (certificate)")
     return Assurance(level)

@@ -11,9 +11,8 @@ from flask import Blueprint, Response
 
 from audit.permit import Action
 from authz import registers
-from authz.decide import Target
-from core.errors import NotFound
 from web import door
+from web.api.applications import registered
 from web.api.requests import moment
 
 routes = Blueprint("api_registers", __name__, url_prefix="/api/v1")
@@ -121,12 +120,7 @@ def assets() -> Response:
 
 
 def _must_read(application: str) -> None:
-    snapshot = door.node().world.current()
-    known = snapshot.applications.get(application)
-    if known is None:
-        raise NotFound("there is no application `{application}`", application=application)
-    owner = snapshot.directory.people.get(known.owner)
-    door.permit(Action.REGISTER_READ, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    door.permit(Action.REGISTER_READ, registers.application_target(door.node().world.current(), registered(application)))
 
 
 def _grant(row: Any) -> GrantShown:

@@ -31,9 +31,13 @@ PLACES = (
     ("staff.home", _l("My certificates"), frozenset(ROLES)),
     ("desk.queue", _l("Desk"), frozenset({"registrar"})),
     ("trail.events", _l("Trail"), frozenset({"auditor"})),
+    ("applications.listing", _l("Applications"), frozenset({"app-owner", "security-admin", "system-admin"})),
     ("offices.security", _l("Security"), frozenset({"security-admin"})),
     ("offices.system", _l("System"), frozenset({"system-admin"})),
 )
+
+#: Parts that stand within a place of another name.
+_WITHIN = {"enrolment": "staff", "grants": "applications"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,8 @@ def frame(node: Node) -> Frame:
 def places() -> tuple[Place, ...]:
     """Where the caller can act, in the order of the navigation."""
     roles = set(door.caller().actor.roles)
-    here = (request.endpoint or "").partition(".")[0].replace("enrolment", "staff")
+    here = (request.endpoint or "").partition(".")[0]
+    here = _WITHIN.get(here, here)
     reachable = [(endpoint, label) for endpoint, label, needed in PLACES if needed & roles]
     return tuple(Place(url_for(endpoint), str(label), current=_stands(endpoint, here)) for endpoint, label in reachable)
 

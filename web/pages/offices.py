@@ -7,7 +7,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from audit.permit import Action
-from authz import applications, confirm, decide, sessions
+from authz import confirm, decide, sessions
 from authz.decide import Target
 from authz.follower import accept_directory
 from ca import certificates, crls
@@ -77,21 +77,6 @@ def end_sessions() -> AnyResponse:
     return redirect(url_for("offices.security"))
 
 
-@blueprint.post("/system/applications")
-@door.open_to(door.PERSON)
-def switch() -> AnyResponse:
-    """Switch an application off, or on again."""
-    form, snapshot = forms.Switch(), door.node().world.current()
-    known = snapshot.applications.get(form.application.data or "")
-    if known is None or form.active.data not in {"on", "off"}:
-        raise Malformed("the form names no application; reload the page and try again")
-    permit = door.permit(Action.APPLICATION_SWITCH, Target(f"app:{known.id}", known.unit))
-    with door.changing() as tx:
-        applications.switch(tx, known.id, active=form.active.data == "on", permit=permit)
-    flash(_("Done. It counts everywhere within two seconds."), "good")
-    return redirect(url_for("offices.system"))
-
-
 @blueprint.get("/system")
 @door.open_to(door.PERSON)
 def system() -> str:
@@ -102,8 +87,7 @@ def system() -> str:
         rows = [(row, crls.latest(session, row.id)) for row in certificates.authorities(session)]
         compared = reconcile.last(session)
     authorities = [present.authority(row, last) for row, last in rows]
-    registered = present.applications(node.world.current(), door.caller())
-    return render_template("offices/system.html", tiles=present.tiles(node, compared), authorities=authorities, applications=registered)
+    return render_template("offices/system.html", tiles=present.tiles(node, compared), authorities=authorities)
 
 
 def _refused() -> str:

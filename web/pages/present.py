@@ -286,21 +286,6 @@ def authority(row: Any, last: Any) -> SimpleNamespace:
     )
 
 
-def applications(snapshot: Any, caller: Any) -> list[SimpleNamespace]:
-    """Every application, and whether the caller may switch it."""
-    on, off = words.Word(_("In use"), "good"), words.Word(_("Switched off"), "bad")
-    return [
-        SimpleNamespace(
-            id=one.id,
-            name=one.name,
-            active=one.active,
-            state=on if one.active else off,
-            switchable=decide.decide(snapshot, caller, Action.APPLICATION_SWITCH, Target(f"app:{one.id}", one.unit)).allowed,
-        )
-        for _id, one in sorted(snapshot.applications.items())
-    ]
-
-
 def tiles(node: Any, compared: Result | None) -> list[SimpleNamespace]:
     """The figures on top of the system page."""
     snapshot = node.world.current()

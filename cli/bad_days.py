@@ -1,0 +1,113 @@
+"""Commands for bad days and for whoever asks whether we are ready for them. They act as `service:operator`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import output
+from cli.output import Command, json_option
+
+if TYPE_CHECKING:
+    from ops.assess import Assessment
+
+
+def register(main: click.Group) -> None:
+    """Hang these commands under the command."""
+    for command in (assess, backup):
+        main.add_command(command)
+
+
+def _language() -> str:
+    """What this terminal reads, by its locale."""
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh" if locale.startswith("zh") else "en"
+
+
+_language_option = click.option(
+    "--language",
+    type=click.Choice(["zh", "en"]),
+    default=_language,
+    help="Language of what is shown; by the terminal's locale if not given.",
+)
+
+
+@click.command(cls=Command, example="yumen assess --report 2026-11-21.md")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a dated report for the assessor to this new file, mode 0600.",
+)
+@_language_option
+@json_option
+def assess(*, report: Path | None, language: str, as_json: bool) -> None:
+    """Look at this home as an assessor would: each finding with its evidence and what to do. Exit 1 when something must be put right.
+
+    Settings, algorithms, keys, certificates, roles, trail, retention and clocks. That it was done is recorded, with the
+    report's SHA-256. The report is in both languages.
+    """
+    from core.settings import load
+    from ops.assess import assess as look
+    from ops.assess.finding import Grade
+
+    if report and report.exists():
+        raise click.UsageError(f"--report {report}: it exists; name a new file")
+    with output.progress("looking"):
+        found = look(load(os.environ), report)
+    output.show(_facts(found), as_json=as_json, text=lambda: _tell(found, language))
+    if found.of(Grade.WRONG):
+        raise SystemExit(output.FAILED)
+
+
+def _facts(found: Assessment) -> dict[str, Any]:
+    findings = [
+        {
+            "check": each.check.id,
+            "grade": str(each.grade),
+            "asks": each.check.asks._asdict(),
+            "evidence": [{"grade": str(one.grade), **one.text._asdict()} for one in each.evidence],
+            "do": each.check.do._asdict(),
+            "clauses": list(each.check.clauses),
+        }
+        for each in found.findings
+    ]
+    recorded = {"log": found.receipt.log, "idx": found.receipt.idx}
+    return {"home": str(found.home), "at": found.at.isoformat(timespec="seconds"), "findings": findings, "recorded": recorded}
+
+
+def _tell(found: Assessment, language: str) -> None:
+    """What is good in a line each, what is not with its evidence and what to do."""
+    from ops.assess.finding import Grade
+    from ops.assess.report import GRADES, summary
+
+    for each in sorted(found.findings, key=lambda finding: list(Grade).index(finding.grade)):
+        click.echo(f"[{GRADES[each.grade].said(language)}] {each.check.id}: {each.check.asks.said(language)}")
+        if each.grade is Grade.GOOD:
+            continue
+        for one in (one for one in each.evidence if one.grade is not Grade.GOOD):
+            click.echo(f"    {one.text.said(language)}")
+        click.echo(f"    → {each.check.do.said(language)}")
+    click.echo(summary(found.findings, language))
+
+
+@click.command(cls=Command, example="yumen backup --to /srv/backups")
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the backup (default: backups/ of the home)."
+)
+@json_option
+def backup(*, folder: Path | None, as_json: bool) -> None:
+    """Write a backup of the home into one file, encrypted and signed, beside the running service; read it back, and record it.
+
+    The unsealing secret of the worker opens it, and is not in it. Exit 1 when anything refused; then nothing is left.
+    """
+    from core.settings import load
+    from ops.backup import run
+
+    with output.progress("backup") as tell:
+        made = run(load(os.environ), folder, tell=tell)
+    told = {"backup": str(made.path), "size": made.size, "sha256": made.sha256}
+    heads = {log: {"epoch": head.epoch, "size": head.size} for log, head in made.manifest.logs.items()}
+    output.show({**told, "logs": heads}, as_json=as_json)
