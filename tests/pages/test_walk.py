@@ -35,7 +35,10 @@ _ADDRESSES = {
 PLACES = {uid: addresses.split() for uid, addresses in _ADDRESSES.items()}
 
 #: Addresses that are answered by a file or by a word for a script.
-NO_PAGES = {"static", "bootstrap.static", "enrolment.state", "staff.chain", "trail.proof"}
+NO_PAGES = {
+    *("static", "bootstrap.static", "enrolment.state", "staff.chain", "trail.proof"),
+    *("applications.nginx", "applications.root", "applications.clients"),
+}
 
 AXE = Axe()
 #: What another colour scheme can change.

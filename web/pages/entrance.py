@@ -124,7 +124,7 @@ def authenticator() -> str:
 
 @blueprint.post("/authenticator")
 @door.open_to(door.PERSON)
-def beginagain() -> str:
+def begin_again() -> str:
     """Here is the picture to scan; the old authenticator works until the new one has shown its first code."""
     person, permit = door.caller().person, door.permit(Action.TOTP_ENROL, _myself())
     assert person is not None
