@@ -101,7 +101,7 @@ def make_key(application: str) -> str:
     return _start(known, key)
 
 
-@blueprint.post("/<application>/keys/withdraw")
+@blueprint.post("/<application>/withdraw-key")
 @door.open_to(door.PERSON)
 def withdraw_key(application: str) -> AnyResponse:
     """Let a key no longer be accepted."""

@@ -11,6 +11,7 @@ from wtforms import BooleanField, DateField, Field, HiddenField, PasswordField, 
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
+from audit.permit import Action
 from web.pages import words
 
 
@@ -112,10 +113,19 @@ class Confirm(FlaskForm):  # type: ignore[misc]
     unit: Field = StringField(validators=_needed(64))
 
 
-class LogOut(FlaskForm):  # type: ignore[misc]
-    """Who is logged out everywhere."""
+class Account(FlaskForm):  # type: ignore[misc]
+    """Whose account is logged out, blocked or let in again, and why."""
 
     uid: Field = StringField(_l("Account"), validators=_needed(128))
+    reason: Field = StringField(_l("Reason"), validators=_optional(255))
+
+
+class Explain(FlaskForm):  # type: ignore[misc]
+    """An act of the policy page, and of whom on what it is asked."""
+
+    action: Field = SelectField(_l("Action"), choices=sorted(Action))
+    person: Field = StringField(_l("Account of the person"), validators=_optional(128))
+    unit: Field = StringField(_l("Unit that the object belongs to"), validators=_optional(255))
 
 
 class Switch(FlaskForm):  # type: ignore[misc]

@@ -32,8 +32,8 @@ PLACES = (
     ("desk.queue", _l("Desk"), frozenset({"registrar"})),
     ("trail.events", _l("Trail"), frozenset({"auditor"})),
     ("applications.listing", _l("Applications"), frozenset({"app-owner", "security-admin", "system-admin"})),
-    ("offices.security", _l("Security"), frozenset({"security-admin"})),
-    ("offices.system", _l("System"), frozenset({"system-admin"})),
+    ("security.overview", _l("Security"), frozenset({"security-admin"})),
+    ("system.overview", _l("System"), frozenset({"system-admin"})),
 )
 
 #: Parts that stand within a place of another name.
@@ -106,7 +106,7 @@ def landing(roles: AbstractSet[str]) -> str:
 
 
 def _stands(endpoint: str, here: str) -> bool:
-    return endpoint.partition(".")[0] == here and (here != "offices" or endpoint == request.endpoint)
+    return endpoint.partition(".")[0] == here
 
 
 def readable_path() -> str:

@@ -57,7 +57,7 @@ def add_grant(application: str) -> AnyResponse:
     return redirect(url_for("applications.show", application=known.id))
 
 
-@blueprint.post("/grants/withdraw")
+@blueprint.post("/withdraw-grant")
 @door.open_to(door.PERSON)
 def withdraw_grant(application: str) -> AnyResponse:
     """Let a grant no longer count."""

@@ -88,6 +88,25 @@ IN_FORCE, NOT_YET, ENDED = _l("In force"), _l("Not yet"), _l("Ended")
 IN_USE, SWITCHED_OFF = _l("In use"), _l("Switched off")
 NOW, THEN = _l("Now"), _l("Then")
 
+#: What directory and confirmation make of a role.
+AGREEMENT: Mapping[str, Word] = {
+    "counts": Word(_l("Confirmed"), "good"),
+    "unconfirmed": Word(_l("Not confirmed"), "wait"),
+    "excluded": Word(_l("Does not count"), "bad"),
+    "gone": Word(_l("Not in the directory"), "wait"),
+}
+
+#: The worker's jobs.
+JOB: Mapping[str, Any] = {
+    "issuance": _l("Issue what was approved"),
+    "lists": _l("Publish revocation lists"),
+    "checkpoint ca": _l("Sign the head of the log of keys and certificates"),
+    "checkpoint access": _l("Sign the head of the log of logins and decisions"),
+    "directory": _l("Read the directory"),
+    "reconciler": _l("Compare facts and records"),
+    "listener": _l("Renew the service's own certificate"),
+}
+
 #: What is imagined before a grant is added.
 IMAGINED: Mapping[str, Any] = {"": _l("– none –"), "permit": _l("lets the role"), "forbid": _l("forbids the role")}
 
