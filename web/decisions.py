@@ -15,6 +15,7 @@ from web.answers import Answer, Pending, json
 from web.credentials import is_json
 from web.declare import Described, Opening
 from web.front import Raw
+from web.questions import DECISION, DECISIONS, EVALUATION, EVALUATIONS, FOUND, SEARCHES, Schema
 from web.visit import Visit
 
 _APPLICATION = frozenset({Opening.APPLICATION})
@@ -45,17 +46,21 @@ def _discovery(visit: Visit, _parts: tuple[str, ...]) -> Answer:
     return json(authzen.configuration(visit.node.settings.web.https_url.rstrip("/")))
 
 
-def _post(rule: str, oracle: Oracle, summary: str, *, quick: bool = False) -> Raw:
-    described = Described(summary=summary, takes="application/json", gives="application/json")
+def _post(rule: str, oracle: Oracle, summary: str, schemas: tuple[Schema, Schema], *, quick: bool = False) -> Raw:
+    takes, gives = schemas
+    media = "application/json"
+    described = Described(summary=f"{summary} (AuthZEN 1.0)", takes=media, takes_schema=takes, gives=media, gives_schema=gives)
     return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described, quick=quick)
 
 
+_SUBJECT, _RESOURCE, _ACTION = ((SEARCHES[wanted], FOUND) for wanted in ("subject", "resource", "action"))
+
 DECISION_ROUTES = (
-    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that? (AuthZEN 1.0 section 6)", quick=True),
-    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once (AuthZEN 1.0 section 7)", quick=True),
-    _post("/access/v1/search/subject", search.subject, "Who may do this to that? (AuthZEN 1.0 section 8)"),
-    _post("/access/v1/search/resource", search.resource, "To what may this subject do this? (AuthZEN 1.0 section 8)"),
-    _post("/access/v1/search/action", search.action, "What may this subject do to that? (AuthZEN 1.0 section 8)"),
+    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that?", (EVALUATION, DECISION), quick=True),
+    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once", (EVALUATIONS, DECISIONS), quick=True),
+    _post("/access/v1/search/subject", search.subject, "Who may do this to that?", _SUBJECT),
+    _post("/access/v1/search/resource", search.resource, "To what may this subject do this?", _RESOURCE),
+    _post("/access/v1/search/action", search.action, "What may this subject do to that?", _ACTION),
     Raw(
         methods=("GET", "HEAD"),
         rule="/.well-known/authzen-configuration",

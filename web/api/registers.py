@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
@@ -14,10 +14,12 @@ from authz import registers
 from web import door
 from web.api.applications import registered
 from web.api.requests import moment
+from web.declare import Asked
+from web.strict import Text
 
 routes = Blueprint("api_registers", __name__, url_prefix="/api/v1")
 
-_PAGES = {"after": "`next` of the page before"}
+_GRANTS = Annotated[str, Text(at_most=16, pattern="(?:g?[0-9]{1,15})?")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,12 @@ class AssetPage:
 
 @routes.get("/applications/<application>/grants")
 @door.open_to(door.PERSON)
-@door.described(summary="Grants of an application, withdrawn ones as well", query=_PAGES, answer=GrantPage, errors=("not-found",))
+@door.described(
+    summary="Grants of an application, withdrawn ones as well",
+    query={"after": Asked("`next` of the page before", _GRANTS)},
+    answer=GrantPage,
+    errors=("not-found",),
+)
 def grants(application: str) -> Response:
     """Who may, or may not, do what in it."""
     after = door.query("after").get("after", "")
@@ -109,7 +116,9 @@ def keys(application: str) -> Response:
 
 @routes.get("/assets")
 @door.open_to(door.PERSON)
-@door.described(summary="Servers, devices and applications that the caller may see", query=_PAGES, answer=AssetPage)
+@door.described(
+    summary="Servers, devices and applications that the caller may see", query={"after": "`next` of the page before"}, answer=AssetPage
+)
 def assets() -> Response:
     """One's own, and those of the units that one's roles stand above."""
     found = registers.assets(door.node().world.current(), door.caller(), door.query("after").get("after", ""))
