@@ -48,7 +48,9 @@ class Action(StrEnum):
     ACCOUNT_BLOCK = "account:block"
     DIRECTORY_ACCEPT = "directory:accept"
     AUTHZ_EXPLAIN = "authz:explain"
+    CONTRADICTION_ACCEPT = "contradiction:accept"
     BACKUP_MAKE = "backup:make"
+    BACKUP_REMOVE = "backup:remove"
 
 
 class ActorKind(StrEnum):

@@ -25,3 +25,10 @@ def moment(stored: str | dt.datetime) -> dt.datetime:
     if isinstance(stored, dt.datetime):
         return stored.astimezone(dt.UTC)
     return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)
+
+
+def span(length: dt.timedelta) -> str:
+    """A length of time as the settings write it, in its largest whole unit."""
+    units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
+    whole = length // dt.timedelta(milliseconds=1)
+    return next(f"{whole // size}{name}" for name, size in units if whole % size == 0)

@@ -27,7 +27,7 @@ from core.clock import Clock, microseconds
 from core.database import Database
 from core.errors import Unavailable
 from core.settings import Settings
-from ops import reconcile
+from ops import copies, reconcile
 from ops.leadership import is_led
 
 #: States in which a request waits for somebody.
@@ -79,7 +79,10 @@ class State(Collector):
         if result := reconcile.last(session):
             compared.add_metric([], (self._clock() - result.at).total_seconds())
             contradictions.add_metric([], result.open)
-        yield from (compared, contradictions)
+        backup = _gauge("backup_age_seconds", "Seconds since the moment that the newest backup at any target holds.")
+        if newest := copies.last(session):
+            backup.add_metric([], (self._clock() - newest.at).total_seconds())
+        yield from (compared, contradictions, backup)
 
     def _of_certificates(self, session: Session) -> Iterator[Metric]:
         yield _gauge(

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from core.settings.tree import CA, DIRECTORY_DIALECTS, Audit, Authz, Database, Directory, Keys, Settings, Web
+from core.settings.tree import CA, DIRECTORY_DIALECTS, Audit, Authz, Backup, Database, Directory, Keys, Settings, Web
 
 __all__ = [
     "CA",
@@ -23,6 +23,7 @@ __all__ = [
     "DIRECTORY_DIALECTS",
     "Audit",
     "Authz",
+    "Backup",
     "BadSettings",
     "Database",
     "Directory",

@@ -6,6 +6,7 @@ Secrets are paths, never values.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +14,12 @@ from urllib.parse import urlsplit
 
 #: Kinds of directory servers; `authz/dialects.py` says how they differ.
 DIRECTORY_DIALECTS = ("openldap", "389ds", "ad")
+
+#: A target's address: no password, no query, and no character that another program would read as more than a name.
+_TARGET = re.compile(
+    r"file:///[\w./~-]+|sftp://[\w.-]+@[\w.-]+(:\d{1,5})?/[\w./~-]*|s3://[\w.-]+(:\d{1,5})?/[\w.-]+(/[\w./~-]*)?", re.ASCII
+)
+_TARGETS = "`file:///folder`, `sftp://user@host/folder` or `s3://host/bucket/prefix`"
 
 _OF_LDAP = ("base", "bind_dn", "password_file", "ca_file", "client_cert", "client_key")
 
@@ -163,6 +170,50 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """Where backups go by themselves, how often, and for how long they are kept."""
+
+    #: Targets, separated by spaces: `file:///folder`, `sftp://user@host/folder`, `s3://host/bucket/prefix`. Empty: none is made by itself.
+    targets: str = ""
+    #: The leading worker makes one this often.
+    period: dt.timedelta = dt.timedelta(days=1)
+    #: A backup is taken away when it is older than this.
+    keep: dt.timedelta = dt.timedelta(days=30)
+    #: So many of the newest stay at each target, however old they are.
+    keep_least: int = 7
+    #: Private key for `sftp://`, and the file that pins the hosts' keys as OpenSSH's `known_hosts` does.
+    sftp_key: Path = Path()
+    sftp_known_hosts: Path = Path()
+    #: Access key and secret for `s3://`, written as AWS' own tools do.
+    s3_credentials: Path = Path()
+    #: PEM file of the authorities of the stores' TLS certificates; empty: those of the system.
+    s3_ca_file: Path = Path()
+    #: Region that requests are signed for; most stores of one's own take any.
+    s3_region: str = "us-east-1"
+
+    @property
+    def late(self) -> dt.timedelta:
+        """Age beyond which the newest backup at a target is a problem."""
+        return 2 * self.period
+
+    def problems(self, home: Path) -> list[str]:
+        """What keeps the targets from being reached safely."""
+        found = [f"backup.targets: `{url}` is not {_TARGETS}" for url in self.targets.split() if not _TARGET.fullmatch(url)]
+        needed = {"sftp_key": "sftp://", "sftp_known_hosts": "sftp://", "s3_credentials": "s3://"}
+        for name, scheme in needed.items():
+            if scheme in self.targets and getattr(self, name) == Path():
+                found.append(f"backup.{name}: name a file, or leave out the targets of `{scheme}`")
+        found += [
+            f"backup.{name}: secrets lie outside the home"
+            for name in ("sftp_key", "s3_credentials")
+            if getattr(self, name).is_relative_to(home)
+        ]
+        if self.keep < self.period:
+            found.append("backup.keep: must not be shorter than backup.period")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set. `home` is `YUMEN_HOME`; relative paths in it start there."""
 
@@ -176,6 +227,7 @@ class Settings:
     authz: Authz = field(default_factory=Authz)
     ca: CA = field(default_factory=CA)
     audit: Audit = field(default_factory=Audit)
+    backup: Backup = field(default_factory=Backup)
 
     @property
     def demo(self) -> bool:
@@ -206,6 +258,7 @@ class Settings:
         if self.ca.crl_lifetime > dt.timedelta(days=7):
             found.append("ca.crl_lifetime: at most 7d")
         found += self.directory.problems(self.home)
+        found += self.backup.problems(self.home)
         if self.directory.urls and self.directory.deadline >= self.authz.stale_limit:
             found.append("authz.stale_limit: longer than directory.deadline, or a server that fails stops decisions")
         if self.authz.poll * 4 > self.authz.stale_limit:

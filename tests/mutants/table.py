@@ -47,6 +47,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # 2. No act without a permit.
     Mutant(
+        "one officer alone accepts no contradiction",
+        "ops/acceptance.py",
+        "return by.keys() >= OFFICES and len(set(by.values())) == len(OFFICES)",
+        "return bool(by)",
+        "tests/ca/test_acceptance.py::test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it",
+    ),
+    Mutant(
         "a permit is for one act",
         "audit/permit.py",
         "if (self.action, self.resource) != (action, resource):",
@@ -611,5 +618,62 @@ MUTANTS: tuple[Mutant, ...] = (
         "if person is None and not admitted(world, caller):",
         "if False:",
         "tests/web/test_gate.py::test_outsiders_cannot_fill_the_trail_through_an_applications_gate",
+    ),
+    # Backups that are there when they are needed.
+    Mutant(
+        "a target's bytes are compared",
+        "ops/targets/target.py",
+        "if wanted != found:",
+        "if False:",
+        "tests/ops/test_targets.py::test_a_target_that_gives_back_other_bytes_keeps_nothing[folder]",
+    ),
+    Mutant(
+        "the host's key is pinned",
+        "ops/targets/sftp.py",
+        "known_hosts=str(self._known_hosts)",
+        "known_hosts=None",
+        "tests/ops/test_targets.py::test_a_host_with_another_key_or_an_unknown_one_is_refused",
+    ),
+    Mutant(
+        "the user's own SSH configuration is not read",
+        "ops/targets/sftp.py",
+        "            config=None,\n",
+        "",
+        "tests/ops/test_targets.py::test_no_configuration_and_no_key_of_the_user_is_asked",
+    ),
+    Mutant(
+        "the store's certificate is verified",
+        "ops/targets/s3.py",
+        "httpx.Client(verify=trust,",
+        "httpx.Client(verify=False,",
+        "tests/ops/test_targets.py::test_a_store_whose_certificate_nobody_we_trust_issued_is_refused",
+    ),
+    Mutant(
+        "credentials are closed to others",
+        "ops/targets/target.py",
+        "if mode & 0o027:",
+        "if False:",
+        "tests/ops/test_targets.py::test_credentials_that_others_may_read_are_not_used",
+    ),
+    Mutant(
+        "the newest backups never go",
+        "ops/keeping.py",
+        "there[settings.keep_least :]",
+        "there",
+        "tests/ops/test_keeping.py::test_the_newest_stay_however_old_they_are",
+    ),
+    Mutant(
+        "a backup that lost bytes does not count",
+        "ops/keeping.py",
+        " and each.size == known[each.name].size",
+        "",
+        "tests/ops/test_keeping.py::test_a_copy_that_lost_bytes_is_none_of_the_newest",
+    ),
+    Mutant(
+        "a report that nobody recorded goes",
+        "ops/assess/__init__.py",
+        "report.unlink(missing_ok=True)",
+        "pass",
+        "tests/ops/test_assess.py::test_a_report_that_could_not_be_recorded_is_not_left",
     ),
 )

@@ -170,6 +170,13 @@ class Ask(FlaskForm):  # type: ignore[misc]
     withdraw: Field = StringField(_l("Imagine this grant withdrawn"), validators=_optional(20))
 
 
+class AcceptContradiction(FlaskForm):  # type: ignore[misc]
+    """Which contradiction is taken note of, and what was found."""
+
+    id: Field = HiddenField(validators=_needed(64))
+    comment: Field = StringField(_l("What was found"), validators=_needed(500))
+
+
 class Accept(FlaskForm):  # type: ignore[misc]
     """Which directory is accepted: the digest that was shown."""
 
