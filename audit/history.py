@@ -13,6 +13,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from audit.event import BY_CODE, Kind
+from audit.query import parse_query
+from audit.search import candidates, taken, way_of
 from audit.tables import TrailBatch, TrailDisclosure, TrailEvent
 
 _COLUMNS = (TrailEvent.log, TrailEvent.epoch, TrailEvent.idx, TrailEvent.t, TrailEvent.code, TrailEvent.object, TrailEvent.body)
@@ -84,8 +86,8 @@ def about(session: Session, objects: Collection[str], kinds: Collection[Kind], s
 
 def newest(session: Session, kind: Kind, limit: int = 1) -> list[Told]:
     """The newest entries of `kind`, the newest first."""
-    wanted = select(*_COLUMNS).where(TrailEvent.code == kind.code).order_by(TrailEvent.t.desc(), TrailEvent.idx.desc()).limit(limit)
-    return [_told(row) for row in session.execute(wanted)]
+    found = candidates(way_of(session, parse_query(f"code:{kind.code}")), limit)
+    return [_told(row) for row in session.execute(taken(found, *_COLUMNS))]
 
 
 def acts(session: Session, actor: str, kind: Kind, span: tuple[int, int], limit: int) -> list[Told]:

@@ -149,7 +149,8 @@ def _reconciled(session: Session) -> dict[str, Any] | None:
     if result is None:
         return None
     whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
-    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open, "first": list(result.first)}
+    at = result.at.isoformat(timespec="seconds")
+    return {"at": at, "whole_at": whole, "contradictions": result.open, "accepted": result.accepted, "first": list(result.first)}
 
 
 def _backups(settings: Settings, session: Session) -> list[dict[str, Any]]:

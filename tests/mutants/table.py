@@ -47,11 +47,25 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # 2. No act without a permit.
     Mutant(
+        "one officer alone accepts no contradiction",
+        "ops/acceptance.py",
+        "return by.keys() >= OFFICES and len(set(by.values())) == len(OFFICES)",
+        "return bool(by)",
+        "tests/ca/test_acceptance.py::test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it",
+    ),
+    Mutant(
         "a permit is for one act",
         "audit/permit.py",
         "if (self.action, self.resource) != (action, resource):",
         "if False:",
         "tests/ca/test_registration.py::test_a_permit_for_another_request_is_a_bug",
+    ),
+    Mutant(
+        "only the old certificate itself vouches for a renewal",
+        "ca/registration.py",
+        "return shown and mine and",
+        "return mine and",
+        "tests/ca/test_renewal.py::test_who_comes_with_a_password_waits_for_a_registrar",
     ),
     Mutant(
         "nobody decides on their own",
