@@ -28,6 +28,7 @@ from web.front import Front
 
 pytestmark = pytest.mark.slow
 
+#: Half of them at each of the two addresses.
 SLOW = 500
 #: What an honest request may take beside them, in seconds; alone it takes a hundredth of it.
 PATIENCE = 2.0
@@ -49,13 +50,13 @@ def behind(busy: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @contextlib.contextmanager
 def slow_clients(port: int, seconds: float, *options: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.hostile.slow", "127.0.0.1", str(port), str(SLOW), str(seconds), *options]
+    command = [sys.executable, "-m", "tests.hostile.slow", "127.0.0.1", str(port), str(SLOW // 2), str(seconds), *options]
     clients = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert clients.stdout
         word, _, number = clients.stdout.readline().partition(" ")
         assert word == "ready"
-        assert int(number) > SLOW * 0.9
+        assert int(number) > SLOW // 2 * 0.9
         yield
     finally:
         clients.terminate()
