@@ -47,6 +47,7 @@ class Action(StrEnum):
     DIRECTORY_ACCEPT = "directory:accept"
     AUTHZ_EXPLAIN = "authz:explain"
     BACKUP_MAKE = "backup:make"
+    BACKUP_RESTORE = "backup:restore"
 
 
 class ActorKind(StrEnum):

@@ -114,6 +114,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("trail-export.auditor", _A.TRAIL_EXPORT, _AUDITOR, _R.ANY),
     Rule("trail-verify.auditor", _A.TRAIL_VERIFY, _AUDITOR, _R.ANY),
     Rule("backup-make.operator", _A.BACKUP_MAKE, _OPERATOR, _R.ANY, directory=False),
+    Rule("backup-restore.operator", _A.BACKUP_RESTORE, _OPERATOR, _R.ANY, directory=False),
     Rule("backup-make.schedule", _A.BACKUP_MAKE, _SCHEDULE, _R.ANY, directory=False),
     Rule("system-read.system", _A.SYSTEM_READ, _SYSTEM, _R.ANY),
     Rule("system-read.security", _A.SYSTEM_READ, _SECURITY, _R.ANY),
