@@ -48,38 +48,39 @@ def entry(happened: Event, at: int, writer: Writer, counter: int, privacy: Priva
         personal["source"] = happened.source
     # One call for all that is random: each lets go of the interpreter, and under load another thread takes it.
     drawn = secrets.token_bytes(16 + 16 * len(personal))
-    identity, salts = drawn[:16].hex(), (drawn[at : at + 16] for at in range(16, len(drawn), 16))
-    committed = {field: privacy.commit(field, value, salt) for (field, value), salt in zip(personal.items(), salts, strict=True)}
+    identity, code = drawn[:16].hex(), happened.kind.value.code
     body: dict[str, Any] = {
         "v": VERSION,
         "id": identity,
         "t": at,
-        "code": happened.kind.code,
+        "code": code,
         "act": happened.kind.value.name,
         "out": happened.outcome,
         "actor": _actor(happened.actor),
         "obj": about,
         "w": {"n": writer.node, "b": writer.boot, "s": counter},
     }
-    optional = {
-        "rsn": happened.reason,
-        "pol": {"rule": happened.rule, "rev": happened.revision} if happened.rule or happened.revision else None,
-        "cert": cert,
-        "scope": scope,
-        "req": request,
-        "d": dict(happened.details),
-        "c": {field: commitment for field, (commitment, _) in committed.items()},
-    }
-    body |= {name: value for name, value in optional.items() if value}
+    if happened.reason:
+        body["rsn"] = happened.reason
+    if happened.rule or happened.revision:
+        body["pol"] = {"rule": happened.rule, "rev": happened.revision}
+    optional = (("cert", cert), ("scope", scope), ("req", request), ("d", dict(happened.details)))
+    body |= {name: value for name, value in optional if value}
+    openings = []
+    if personal:
+        committed = body["c"] = {}
+        for number, (field, value) in enumerate(personal.items(), 1):
+            committed[field], opening = privacy.commit(field, value, drawn[16 * number : 16 * number + 16])
+            openings.append(opening)
     data = canonical(body)
     who = f"{happened.actor.kind}:{happened.actor.id}"
-    columns = (identity, at, happened.kind.code, happened.outcome, who, about, cert, scope, request)
-    return Entry(happened.kind.log, counter, columns, leaf_hash(data), data, tuple(opening for _, opening in committed.values()))
+    columns = (identity, at, code, happened.outcome, who, about, cert, scope, request)
+    return Entry(happened.kind.log, counter, columns, leaf_hash(data), data, tuple(openings))
 
 
 def _storable(text: str) -> str:
     """`text` without NUL, which no text of PostgreSQL can hold: whatever a stranger sends must not keep a batch from being written."""
-    return text.replace("\0", "\N{SYMBOL FOR NULL}")
+    return text.replace("\0", "\N{SYMBOL FOR NULL}") if "\0" in text else text
 
 
 def _actor(actor: Actor) -> dict[str, Any]:

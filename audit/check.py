@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from audit.checkpoint import verifier_keys
 from audit.event import Event, Kind
+from audit.ledgers import ledger_of
 from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog
-from audit.trail import Trail, ledger_of
+from audit.trail import Trail
 from audit.verifier.database import Report
 from audit.verifier.errors import Tampered, Unreadable
 from audit.verifier.note import Checkpoint, open_checkpoint

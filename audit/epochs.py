@@ -13,8 +13,9 @@ from typing import Any
 
 from audit.body import Writer
 from audit.checkpoint import LogKey, keep_notes
+from audit.ledgers import ledger_of
 from audit.tiles import PublishedLog
-from audit.trail import Trail, ledger_of, open_trail
+from audit.trail import Trail, open_trail
 from audit.verifier.merkle import EMPTY_ROOT, verify_consistency
 from audit.verifier.note import Checkpoint
 from core.clock import Clock, microseconds

@@ -196,7 +196,8 @@ def _must_fit(value: Any) -> None:
                 _must_fit(member)
     elif kind is list or kind is tuple:
         for member in value:
-            _must_fit(member)
+            if type(member) is not str:
+                _must_fit(member)
     elif kind is int:
         if not -(1 << 53) < value < 1 << 53:
             raise ValueError("integer is outside the profile")

@@ -49,6 +49,22 @@ def heads(session: Session) -> dict[tuple[str, int], int]:
     return {(log, epoch): size for log, epoch, size in rows}
 
 
+def heads_at(session: Session, at: int) -> dict[tuple[str, int], int]:
+    """The size that each log and epoch had at that moment (microseconds): by halving, since the journal is in the order of its times."""
+    return {place: _size_at(session, place, size, at) for place, size in heads(session).items()}
+
+
+def _size_at(session: Session, place: tuple[str, int], size: int, at: int) -> int:
+    log, epoch = place
+    later = select(TrailBatch.size, TrailBatch.t).where(TrailBatch.log == log, TrailBatch.epoch == epoch).order_by(TrailBatch.size).limit(1)
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        found, t = session.execute(later.where(TrailBatch.size > middle)).one()
+        low, high = (found, high) if t <= at else (low, middle)
+    return low
+
+
 def walk(session: Session, place: tuple[str, int], first: int, end: int, kinds: Collection[Kind] = ()) -> Iterator[Told]:
     """The entries from `first` to before `end` of one log and epoch; all, or those of `kinds`."""
     log, epoch = place

@@ -6,9 +6,10 @@ can be neither guessed nor linked; its opening lives beside the trail and can be
 
 from __future__ import annotations
 
-import base64
 import hmac
 import uuid
+from binascii import b2a_base64
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ class Privacy:
             raise ValueError("the privacy key has fewer than 32 bytes")
         keys = (hmac.digest(key, label, "sha256") for label in (b"pseudonym", b"blind", b"keyed"))
         self._pseudonym, self._blind, self._keyed = (hmac.new(derived, digestmod="sha256") for derived in keys)
+        #: The same few addresses and objects come again and again.
+        self.blind = lru_cache(maxsize=4096)(self._hashed)
 
     def pseudonym(self, entry_uuid: str | uuid.UUID) -> str:
         """The id of a person in the trail: `p_` and 32 hex digits, the same for ever for one entryUUID."""
@@ -40,14 +43,14 @@ class Privacy:
         """A keyed hash (32 hex digits) of a text that must not be stored, such as the name typed at a failed login."""
         return _short(self._keyed, label.encode() + b"\0" + text.encode(errors="surrogatepass")).hex()
 
-    def blind(self, field: str, value: str) -> bytes:
+    def _hashed(self, field: str, value: str) -> bytes:
         """What the blind index holds for `value` of `field` (16 bytes)."""
         return _short(self._blind, field.encode() + b"\0" + value.encode())
 
     def commit(self, field: str, value: str, salt: bytes) -> tuple[str, Opening]:
         """The commitment (base64) that the body carries, and the opening that is kept apart; `salt` is 16 fresh random bytes."""
         digest = sha256(salt + field.encode() + value.encode()).digest()
-        return base64.b64encode(digest).decode(), Opening(field, salt, value, self.blind(field, value))
+        return b2a_base64(digest, newline=False).decode(), Opening(field, salt, value, self.blind(field, value))
 
 
 def _short(keyed: hmac.HMAC, message: bytes) -> bytes:

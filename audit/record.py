@@ -18,7 +18,8 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from audit.append import Receipt
 from audit.body import Entry, Writer
 from audit.event import Event
-from audit.trail import Trail, is_storage_failure
+from audit.ledgers import is_storage_failure
+from audit.trail import Trail
 from core.database import Model
 from core.errors import Unavailable
 

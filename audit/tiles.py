@@ -15,7 +15,7 @@ from audit.verifier.errors import Tampered
 from audit.verifier.merkle import EMPTY_ROOT, TILE_WIDTH, perfect_root, split_tile
 from audit.verifier.note import Checkpoint, Note
 from audit.verifier.proof import Proof
-from core.errors import Malformed, NotFound, Unavailable
+from core.errors import NotFound, Unavailable
 
 _PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*)([0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
@@ -40,7 +40,7 @@ class TilePath:
         """Read `tile/<L>/<N>[.p/<W>]` or `tile/entries/<N>[.p/<W>]` (C2SP tlog-tiles).
 
         Raises:
-            Malformed: not a tile address in its one canonical spelling.
+            NotFound: not a tile address in its one canonical spelling.
         """
         match = _PATH.fullmatch(path)
         if match:
@@ -48,7 +48,7 @@ class TilePath:
             found = cls(None if match[1] == "entries" else int(match[1]), n, int(match[4]) if match[4] else None)
             if n < 1 << 55 and found.encode() == path and (found.width or 0) < TILE_WIDTH:
                 return found
-        raise Malformed("`{path}` is not the address of a tile; see C2SP tlog-tiles", path=path)
+        raise NotFound("`{path}` is not the address of a tile; see C2SP tlog-tiles", path=path)
 
     def encode(self) -> str:
         """The address below the log's prefix."""

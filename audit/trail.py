@@ -7,24 +7,22 @@ tells how long the trail was closed and how much was refused meanwhile.
 
 from __future__ import annotations
 
-import datetime as dt
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session
 
-from audit.append import Batch, Ledger, Receipt, SqliteLedger
+from audit.append import Batch, Receipt
 from audit.arrears import ITSELF, Closed, arrears
 from audit.body import Entry, Writer, entry
 from audit.counters import Counters, ranges
 from audit.event import Event, Kind
-from audit.flusher import Flusher, Full, Silent
-from audit.postgres import Missequenced, PostgresLedger
+from audit.flusher import Flusher, Full, Outcome, Silent
+from audit.ledgers import is_storage_failure, ledger_of, waiting_seconds
+from audit.postgres import Missequenced
 from audit.privacy import Privacy
 from audit.writers import predecessors
 from core.clock import Clock, microseconds
@@ -123,6 +121,26 @@ class Trail:
             raise
         except Silent:
             self.failed()  # the entries are with the flusher: they may still be written, or be voided by it
+            raise
+
+    def append_later(self, events: Sequence[Event], then: Callable[[Outcome], object]) -> None:
+        """As `append`, without waiting: another thread calls `then`, once and within the same time, which must be quick.
+
+        Raises:
+            Unavailable: nothing was taken; `then` is not called.
+        """
+        entries = self.prepare(events)
+
+        def told(outcome: Outcome) -> None:
+            if isinstance(outcome, Silent):
+                self.failed()
+            then(outcome)
+
+        try:
+            self._flusher.hand_over(entries, told)
+        except Full:
+            self.lost(entries, None)
+            self.failed()
             raise
 
     def close(self) -> None:
@@ -360,25 +378,3 @@ def open_trail(
         if is_storage_failure(error):
             raise Unavailable("the trail cannot be written; check the database, its disk and its rights, then start again") from error
         raise
-
-
-def waiting_seconds(database: Database, now: dt.datetime) -> float:
-    """For how long the oldest committed event waits for its place; 0 when none does.
-
-    Raises:
-        Unavailable: the database cannot be read.
-    """
-    since = ledger_of(database).waiting_since(database)
-    return max(0.0, (microseconds(now) - since) / 1_000_000) if since is not None else 0.0
-
-
-def ledger_of(database: Database) -> Ledger:
-    """How the trail is kept in this database."""
-    return PostgresLedger() if database.engine.dialect.name == "postgresql" else SqliteLedger()
-
-
-def is_storage_failure(error: BaseException) -> bool:
-    """Whether `error` says that the database, the disk or the lock did not do its part."""
-    if isinstance(error, IntegrityError | sqlite3.IntegrityError):
-        return False
-    return isinstance(error, sqlite3.Error | DatabaseError | OSError | Unavailable)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
 from sqlalchemy import bindparam, select
 
 from audit.event import Event, Kind
@@ -22,6 +21,7 @@ from audit.permit import Action, Actor, ActorKind, Permit
 from audit.record import Transaction
 from authz.caller import Assurance, Caller
 from authz.evaluate import comparable
+from authz.evidence import Presented
 from authz.login import refuse_certificate
 from authz.sessions import require_fresh
 from authz.snapshot import Application, application_of
@@ -330,15 +330,14 @@ def by_key(world: World, key: str, source: str = "", request_id: str = "") -> Ca
     return Caller(actor=actor, application=application, source=source, request_id=request_id)
 
 
-def by_certificate(world: World, chain: Sequence[x509.Certificate], source: str = "", request_id: str = "") -> Caller:
-    """The application whose certificate this is, whose key the connection has proved.
+def by_certificate(world: World, shown: Presented, source: str = "", request_id: str = "") -> Caller:
+    """The application whose certificate `shown` is, and whose key the connection has proved.
 
     Raises:
         Unauthenticated: the certificate is not accepted, or names no active application; the fact `reason` says why.
         Unavailable: the directory is stale, or the refusal cannot be recorded.
     """
     snapshot = require_fresh(world)
-    shown = world.verifier.present(chain, world.trust(), snapshot, world.clock())
     mine = shown.identity is not None and shown.identity.kind is Subject.APPLICATION
     application = snapshot.applications.get(shown.identity.id) if mine and shown.identity else None
     if shown.reasons or application is None or not application.active:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit.event import Event, Kind
@@ -81,19 +81,26 @@ class Decided(NamedTuple):
     event: Event
 
 
-def evaluation(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str, Any]:
+class Answered(NamedTuple):
+    """What is answered, as soon as the events are in the trail: `told` gives it for their receipts."""
+
+    events: Sequence[Event]
+    told: Callable[[Sequence[Receipt]], dict[str, Any]]
+
+
+def evaluation(world: World, trail: Trail, caller: Caller, body: Any) -> Answered:
     """The answer to one question.
 
     Raises:
         Malformed: an entity is missing or of the wrong type.
-        Denied, Unavailable: the caller is no application that may ask, or the answer cannot be recorded.
+        Denied, Unavailable: the caller is no application that may ask, or that cannot be recorded.
     """
     application, snapshot = asker(world, trail, caller, Action.EVALUATE)
     decided = decide(snapshot, application, read(members(body)), caller, world.clock())
-    return _told(decided, trail.append([decided.event])[0])
+    return Answered([decided.event], lambda receipts: _told(decided, receipts[0]))
 
 
-def evaluations(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str, Any]:
+def evaluations(world: World, trail: Trail, caller: Caller, body: Any) -> Answered:
     """The answers to a batch, in its order; a batch without members is one question.
 
     Raises:
@@ -113,8 +120,10 @@ def evaluations(world: World, trail: Trail, caller: Caller, body: Any) -> dict[s
         found.append(_member(snapshot, application, defaults, member, caller, now))
         if _settles(semantic, found[-1].body["decision"]):
             break
-    receipts = trail.append([decided.event for decided in found])
-    return {"evaluations": [_told(decided, receipt) for decided, receipt in zip(found, receipts, strict=True)]}
+    return Answered(
+        [decided.event for decided in found],
+        lambda receipts: {"evaluations": [_told(decided, receipt) for decided, receipt in zip(found, receipts, strict=True)]},
+    )
 
 
 def configuration(base: str) -> dict[str, Any]:

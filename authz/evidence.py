@@ -48,7 +48,7 @@ class Verifier:
     """Verifies chains against what `trust` gives, remembering those that were good. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[x509.Certificate, ...], tuple[Trust, _Read]] = {}
+        self._kept: dict[tuple[bytes, ...], tuple[Trust, _Read]] = {}
 
     def present(self, sent: Sequence[x509.Certificate], trust: Trust, snapshot: Snapshot, at: dt.datetime) -> Presented:
         """What the chain `sent` (leaf first) shows at the moment `at`.
@@ -56,23 +56,37 @@ class Verifier:
         Raises:
             Malformed: no certificate, or too many.
         """
+        return self.present_der([one.public_bytes(Encoding.DER) for one in sent], trust, snapshot, at)
+
+    def present_der(self, sent: Sequence[bytes], trust: Trust, snapshot: Snapshot, at: dt.datetime) -> Presented:
+        """The same for the certificates as they came: of a chain that was verified before not even the leaf is parsed.
+
+        Raises:
+            Malformed: no certificate, too many, or one that cannot be read.
+        """
         if not sent:
             raise Malformed("no certificate was sent")
-        read = self._read(sent, trust, at)
+        read = self._read(tuple(sent), trust, at)
         reasons = [*read.reasons, *(snapshot.standing[pair] for pair in read.evidence if pair in snapshot.standing)]
         return Presented(read.identity, read.certificate, tuple(dict.fromkeys(reasons)))
 
-    def _read(self, sent: Sequence[x509.Certificate], trust: Trust, at: dt.datetime) -> _Read:
-        key = tuple(sent)  # certificates are equal when their bytes are
-        kept_for, kept = self._kept.get(key, (None, None))
+    def _read(self, sent: tuple[bytes, ...], trust: Trust, at: dt.datetime) -> _Read:
+        kept_for, kept = self._kept.get(sent, (None, None))
         if kept is not None and kept_for is trust and kept.not_before <= at <= kept.not_after:
             return kept
-        read = _read(chain.check(sent, trust, at=at, purpose=Purpose.CLIENT), sha256(sent[0].public_bytes(Encoding.DER)).hexdigest())
+        read = _read(chain.check([_load(one) for one in sent], trust, at=at, purpose=Purpose.CLIENT), sha256(sent[0]).hexdigest())
         if not read.reasons:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
-            self._kept[key] = (trust, read)
+            self._kept[sent] = (trust, read)
         return read
+
+
+def _load(der: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(der)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise Malformed("the certificate cannot be read", reason="malformed") from error
 
 
 def _read(found: Verified, digest: str) -> _Read:

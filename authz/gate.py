@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from cryptography import x509
-
+from audit.event import Event
 from audit.permit import Action
-from audit.trail import Receipt, Trail
+from audit.trail import Trail
 from authz import authzen, evaluate, verify
 from authz.authzen import SUBJECT_TYPE, Ask
 from authz.caller import Assurance, Caller
@@ -40,16 +39,17 @@ class Passing(NamedTuple):
     action: str
     #: The path as the application will see it: decoded once, without dot segments and without the query.
     path: str
-    certificate: x509.Certificate | None
+    #: DER of the certificate that the user showed to the proxy.
+    certificate: bytes | None
     #: Why the request cannot be decided on, such as `ambiguous-path`; empty when it can.
     against: str = ""
 
 
 class Told(NamedTuple):
-    """The gate's answer. `person` is there when the certificate was accepted, `receipt` when the answer has an event of its own."""
+    """The gate's answer. `person` is there when the certificate was accepted, `event` when it is not merely counted."""
 
     verdict: Verdict
-    receipt: Receipt | None
+    event: Event | None
     person: Person | None
     roles: tuple[str, ...] = ()
 
@@ -65,13 +65,14 @@ def require_proxy(caller: Caller) -> None:
 
 
 def decide(world: World, trail: Trail, caller: Caller, passing: Passing) -> Told:
-    """The answer to a caller for whom `require_proxy` has passed; it is recorded before this returns.
+    """The answer to a caller for whom `require_proxy` has passed; it may be given when its event is in the trail.
 
     Who shows no certificate of ours is an outsider, whatever the proxy is: beyond ten a minute his refusals are counted.
 
     Raises:
         Denied: the application may not ask, which is recorded.
-        Unavailable: it cannot be recorded.
+        Malformed: the user's certificate cannot be read.
+        Unavailable: that cannot be recorded.
     """
     application, snapshot = authzen.asker(world, trail, caller, Action.EVALUATE)
     now = world.clock()
@@ -83,9 +84,9 @@ def decide(world: World, trail: Trail, caller: Caller, passing: Passing) -> Told
         verdict, question = authzen.weigh(snapshot, application, ask, person, now)
     if person is None and not admitted(world, caller):
         return Told(verdict, None, None)
-    [receipt] = trail.append([replace(authzen.event(snapshot, verdict, ask, caller, person, question), cert=cert)])
+    event = replace(authzen.event(snapshot, verdict, ask, caller, person, question), cert=cert)
     roles = tuple(dict.fromkeys(held["role"] for held in verify.roles_in(snapshot, application, person))) if person else ()
-    return Told(verdict, receipt, person, roles)
+    return Told(verdict, event, person, roles)
 
 
 def admitted(world: World, caller: Caller) -> bool:
@@ -100,11 +101,11 @@ def prefixes(path: str) -> dict[str, object]:
     return {name: value for name, value in found.items() if evaluate.comparable(value)}
 
 
-def _subject(world: World, snapshot: Snapshot, certificate: x509.Certificate | None) -> tuple[Person | None, str, str]:
+def _subject(world: World, snapshot: Snapshot, certificate: bytes | None) -> tuple[Person | None, str, str]:
     """Who holds the certificate, how events name it, and what speaks against believing it."""
     if certificate is None:
         return None, "", NO_CERTIFICATE
-    shown = world.verifier.present([certificate], world.trust(), snapshot, world.clock())
+    shown = world.verifier.present_der([certificate], world.trust(), snapshot, world.clock())
     if shown.reasons:
         return None, verify.named(shown), shown.reasons[0]
     identity = shown.identity

@@ -15,7 +15,7 @@ from audit.event import Event, Kind
 from audit.permit import Action
 from audit.trail import Trail
 from authz import evaluate
-from authz.authzen import SUBJECT_TYPE, Ask, asker, assurance, entity, facts, members, obstacle, question_of, text
+from authz.authzen import SUBJECT_TYPE, Answered, Ask, asker, assurance, entity, facts, members, obstacle, question_of, text
 from authz.caller import Caller
 from authz.people import Person
 from authz.snapshot import Application, Snapshot
@@ -37,7 +37,7 @@ class _Search(NamedTuple):
     allows: Callable[[Ask, Person], bool]
 
 
-def subject(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str, Any]:
+def subject(world: World, trail: Trail, caller: Caller, body: Any) -> Answered:
     """Persons who may do `action` to `resource`, by uid.
 
     Raises:
@@ -47,7 +47,7 @@ def subject(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str, 
     return _answer(world, trail, caller, members(body), "subject", _subjects)
 
 
-def resource(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str, Any]:
+def resource(world: World, trail: Trail, caller: Caller, body: Any) -> Answered:
     """Resources of a type, of those the application has told us of, to which `subject` may do `action`.
 
     Raises:
@@ -56,7 +56,7 @@ def resource(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str,
     return _answer(world, trail, caller, members(body), "resource", _resources)
 
 
-def action(world: World, trail: Trail, caller: Caller, body: Any) -> dict[str, Any]:
+def action(world: World, trail: Trail, caller: Caller, body: Any) -> Answered:
     """Actions that `subject` may do to `resource`.
 
     Raises:
@@ -94,7 +94,7 @@ def _person(search: _Search) -> Person | None:
 
 def _answer(
     world: World, trail: Trail, caller: Caller, body: dict[str, Any], wanted: str, find: Callable[[_Search], Iterable[dict[str, Any]]]
-) -> dict[str, Any]:
+) -> Answered:
     ask = _read(body, wanted)
     page = entity(body, "page") if "page" in body else {}
     application, snapshot = asker(world, trail, caller, Action.SEARCH)
@@ -109,11 +109,10 @@ def _answer(
     bound = f"{application.id} {snapshot.revision} {_digest(world, wanted, body)}"
     offset, limit = _window(world, page, bound)
     shown = results[offset : offset + limit]
-    event = _event(snapshot, caller, ask, wanted, len(shown))
-    trail.append([event])
     following = offset + len(shown)
     token = _token(world, bound, following, limit) if following < len(results) else ""
-    return {"page": {"next_token": token, "count": len(shown), "total": len(results)}, "results": shown}
+    told = {"page": {"next_token": token, "count": len(shown), "total": len(results)}, "results": shown}
+    return Answered([_event(snapshot, caller, ask, wanted, len(shown))], lambda _: told)
 
 
 def _read(body: Mapping[str, Any], wanted: str) -> Ask:

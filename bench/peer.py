@@ -20,7 +20,7 @@ from audit.event import Event
 from audit.trail import Receipt, Trail
 from core.settings import load
 from ops.running import serving
-from web import behind
+from web import behind, compose
 
 #: The plain tables; whoever makes the site makes them.
 TABLES = """
@@ -74,7 +74,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with serving(load(os.environ)) as node:
         setattr(node.trail, "append", KINDS[sys.argv[1]](node.trail))  # noqa: B010 - the one difference, put in by hand
-        listener = behind.serve(node)
+        web = node.settings.web  # nothing is quick here: each answer waits for its own commit, in one of many threads
+        listener = behind.SocketListener(web.socket, compose.portal(node), threads=web.threads, max_body_bytes=web.max_body_bytes)
         listener.start()
         ended.wait()
         listener.stop()

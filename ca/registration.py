@@ -61,7 +61,8 @@ def submit(tx: Transaction, *, permit: Permit, draft: Draft) -> Request:
     """Take in a request. It waits for as many approvals as its profile asks for.
 
     Raises:
-        Malformed: no authority issues the profile, or it is not for this kind of subject.
+        NotFound: no authority issues the profile.
+        Malformed: the profile is not for this kind of subject.
         Conflict: the key belongs to another subject or was compromised, or the subject is not active.
     """
     permit.must_cover(Action.REQUEST_SUBMIT, draft.facts.ref)
@@ -203,7 +204,7 @@ def _profile(session: Session, draft: Draft) -> Profile:
     profile = PROFILES.get(draft.profile)
     if profile is None or draft.profile not in issued:
         known = ", ".join(sorted(issued))
-        raise Malformed("no authority issues the profile `{profile}`; choose one of: {known}", profile=draft.profile, known=known)
+        raise NotFound("no authority issues the profile `{profile}`; choose one of: {known}", profile=draft.profile, known=known)
     if profile.kind != draft.facts.kind:
         raise Malformed("profile `{profile}` is not for a {kind}; choose another", profile=draft.profile, kind=draft.facts.kind)
     return profile

@@ -19,6 +19,9 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _SECRET_NAMES = re.compile(r"pass|secret|token|totp|otp|code|authorization|cookie|key$|csr|pkcs12", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"\b(?:ys_|yk_)[A-Za-z0-9_-]+|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END[^-]*-----")
+#: Control characters, and those that turn or hide the text around them.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_IN_TRACE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def redact(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -29,6 +32,18 @@ def redact(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mutabl
         elif isinstance(value, str):
             line[name] = _SECRET_TEXT.sub("[redacted]", value)
     return line
+
+
+def one_line(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write control characters as escapes, so that no text from outside begins a line or speaks to a terminal; traces keep their lines."""
+    for name, value in line.items():
+        if isinstance(value, str):
+            line[name] = (_CONTROL_IN_TRACE if name == "exception" else _CONTROL).sub(_escaped, value)
+    return line
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def _add_request_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -50,6 +65,7 @@ def configure(*, json: bool | None = None) -> None:
         _add_request_id,
         structlog.processors.format_exc_info,
         redact,
+        *(() if json else (one_line,)),  # JSON escapes by itself
     ]
     renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
     handler = _OfLibraries(sys.stderr)

@@ -16,8 +16,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from audit.ledgers import waiting_seconds
 from audit.tiles import PublishedLog
-from audit.trail import LOGS, waiting_seconds
+from audit.trail import LOGS
 from authz.tables import SessionRow
 from ca import certificates, crls
 from ca.states import RequestState, Standing

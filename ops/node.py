@@ -7,6 +7,7 @@ parts lean on each other, and `close` ends them in the opposite order.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -247,6 +248,7 @@ class Anchors:
 
     def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database, self._monotonic = database, monotonic
+        self._looking = threading.Lock()
         self._kept: tuple[float, list[tuple[bool, bytes]], Trust] = (-_ANCHORS_SECONDS, [], Trust(roots=()))
 
     def __call__(self) -> Trust:
@@ -254,6 +256,14 @@ class Anchors:
         now, (looked_at, known, trust) = self._monotonic(), self._kept
         if known and now - looked_at < _ANCHORS_SECONDS:
             return trust
+        if not self._looking.acquire(blocking=not known):
+            return trust  # another thread looks: a database that hangs holds one request, not all of them
+        try:
+            return self._look(now, known, trust)
+        finally:
+            self._looking.release()
+
+    def _look(self, now: float, known: list[tuple[bool, bytes]], trust: Trust) -> Trust:
         with self._database.reading() as session:
             rows = [(row.parent is None, row.cert) for row in certificates.authorities(session) if row.cert and not row.held]
         if rows != known:

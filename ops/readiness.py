@@ -14,7 +14,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from audit.trail import Trail, waiting_seconds
+from audit.ledgers import waiting_seconds
+from audit.trail import Trail
 from authz.world import World
 from ca import authorities, crls
 from ca.status import Responder

@@ -19,9 +19,10 @@ from audit.body import Writer
 from audit.checkpoint import LogKey
 from audit.epochs import Ended, conclude, reopen
 from audit.event import Event, Kind
+from audit.ledgers import ledger_of
 from audit.permit import Action, Permit
 from audit.record import recording
-from audit.trail import LOGS, Trail, ledger_of, open_trail
+from audit.trail import LOGS, Trail, open_trail
 from audit.verifier.errors import Tampered, Unreadable
 from authz.decide import Target, service_permit
 from authz.keys import open_keys
@@ -145,10 +146,11 @@ def supply(settings: Settings, *, lists: Iterable[Path] = (), without: Iterable[
     rights.must_fit(settings, with_keys=True)
     database = open_database(settings)
     try:
+        with database.reading() as session:
+            held = authorities.held(session)
+        if not held:
+            raise Conflict("no authority is on hold; there is nothing to supply")
         with _writing(settings, database) as trail:
-            with trail.database.reading() as session:
-                if not authorities.held(session):
-                    raise Conflict("no authority is on hold; there is nothing to supply")
             back = _put_back(settings, trail, Terms(lists=tuple(lists), without=tuple(without)), tell)
             return _told(settings, trail, back)
     finally:

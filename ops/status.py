@@ -13,8 +13,9 @@ from cryptography import x509
 from sqlalchemy.orm import Session
 
 import migrations
+from audit.ledgers import waiting_seconds
 from audit.tiles import PublishedLog
-from audit.trail import LOGS, waiting_seconds
+from audit.trail import LOGS
 from audit.verifier.errors import Unreadable
 from audit.verifier.note import Checkpoint, Note
 from ca import authorities, certificates, crls

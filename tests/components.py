@@ -57,6 +57,7 @@ COMPONENTS: Mapping[str, Component] = {
     "chromium": Component(("chromium",), "the pages in a real browser", _browser),
     "cjk-font": Component(("fonts-noto-cjk",), "Chinese text in screenshots", _chinese_font),
     "nss": Component(("libnss3-tools",), "client certificates in the browser's store", _program("certutil", "pk12util")),
+    "curl": Component(("curl",), "the lines that an application's people copy for their first decision", _program("curl")),
     "nginx": Component(("nginx-light",), "the production door: TLS, client certificates, the gate's forward-auth", _program("nginx")),
     "slapd": Component(
         ("slapd", "ldap-utils"), "a real directory server, and attacks on its client", _program("slapd", "slapadd", "ldapmodify")

@@ -1,12 +1,14 @@
-"""An answer of the raw paths, which no framework touches."""
+"""Answers of the raw paths, which no framework touches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
+from audit.event import Event
+from audit.trail import Receipt
 from web import problems
 
 if TYPE_CHECKING:
@@ -26,6 +28,27 @@ class Answer(NamedTuple):
         fields = [*self.fields, *length, *common(environ)]
         start_response(problems.status_line(self.status), fields)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
+
+
+class Pending(NamedTuple):
+    """An answer that may be given when these events are in the trail, and not before."""
+
+    events: Sequence[Event]
+    told: Callable[[Sequence[Receipt]], Answer]
+
+
+#: What an application gives that answers through `yumen.later`.
+LATER: Iterable[bytes] = ()
+
+
+class Later(Protocol):
+    """What stands under `yumen.later` where no thread has to wait for an answer: where the answer goes when it is there."""
+
+    def finish(self, answer: Callable[[], Iterable[bytes]], /) -> None:
+        """Send what `answer` gives, called here and now."""
+
+    def finish_aside(self, answer: Callable[[], Iterable[bytes]], /) -> None:
+        """The same in another thread, which may wait."""
 
 
 def common(environ: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""The listener behind nginx: granian on a unix socket, in this process and on as many threads as `web.threads`.
+"""The listener behind nginx: granian on a unix socket, in this process.
+
+Requests that wait for nothing but the trail are answered by few threads of granian's, without waiting: the trail's own
+thread sends the answer when the event is written. Everything else is answered by as many threads as `web.threads`.
 
 Who may connect to the socket is believed in two fields: `Client-Cert` is the certificate that the client proved to our
 proxy's TLS, `X-Real-IP` its address. Both leave the environ, which is made anew from what the request says: granian's own
@@ -11,7 +14,8 @@ import asyncio
 import io
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,7 @@ from granian.http import HTTP1Settings
 from core.errors import Malformed
 from ops.claims import Claim
 from web import compose, handover, problems
+from web.answers import LATER
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Connections that may wait to be accepted, and those that are served at one time; nginx keeps fewer open.
 BACKLOG, MAX_CONNECTIONS = 1024, 512
+#: Threads in which granian calls us. They share one interpreter: more would only get in each other's way.
+QUICK_THREADS = 4
 #: Seconds for the head of a request. Bodies come whole: nginx gathers them first.
 HEAD_SECONDS = 10
 #: Bytes of a request's head, roughly: granian reads in blocks.
@@ -51,15 +58,20 @@ _NO_METRICS = (None, None)
 log = structlog.get_logger()
 
 
+#: Whether the request of an environ waits for nothing but the trail.
+Quick = Callable[[Mapping[str, Any]], bool]
+
+
 class SocketListener:
     """One unix socket that Yumen listens on."""
 
-    def __init__(self, path: Path, app: WSGIApplication, *, threads: int, max_body_bytes: int) -> None:
-        self._path, self._app, self._threads, self._max_body_bytes = path, app, threads, max_body_bytes
+    def __init__(self, path: Path, app: WSGIApplication, *, threads: int, max_body_bytes: int, quick: Quick = lambda _: False) -> None:
+        self._path, self._app, self._max_body_bytes, self._quick = path, app, max_body_bytes, quick
         self._claim = Claim(path.with_name(path.name + ".lock"))
         self._signal, self._ended = WorkerSignal(), threading.Event()
         self._signal.add_cb(self._ended.set)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._aside = ThreadPoolExecutor(threads, "web")
 
     def start(self) -> None:
         """Take the path, replacing the socket of a process that is gone, and serve in threads of granian's.
@@ -70,7 +82,7 @@ class SocketListener:
         held = self._take()
         self._loop = asyncio.new_event_loop()  # granian asks for one, and runs nothing in it
         settings = HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000, max_buffer_size=MAX_HEAD_BYTES)
-        numbers = (1, 512, self._threads, 30, MAX_CONNECTIONS)  # of granian's own threads and ours, idle seconds, connections
+        numbers = (1, 512, QUICK_THREADS, 30, MAX_CONNECTIONS)  # of threads that speak HTTP and that run Python, idle seconds, connections
         make, schedule = _untyped(WSGIWorker), _untyped(_new_cbscheduler)
         worker = make(1, (None, held), None, *numbers, "1", settings, None, None, *_NO_TLS, _NO_METRICS)
         worker.serve_mtr_uds(schedule(self._loop, self.answer, impl_asyncio=True), self._loop, self._signal)
@@ -94,14 +106,41 @@ class SocketListener:
         self._signal.set()
         if not self._ended.wait(STOP_SECONDS):
             log.warning("requests were still under way at the end", seconds=STOP_SECONDS)
+        self._aside.shutdown(wait=False)
         self._loop.close()
         self._claim.release()
 
     def answer(self, proto: Any, scope: Mapping[str, Any]) -> int:
-        """Let the application answer one request; granian calls this in one of its threads."""
-        reply = _Reply()
+        """Let the application answer one request; granian calls this in one of its threads, and `proto` takes the answer."""
+        reply = _Reply(proto, self._aside)
+        reply.finish(lambda: self._begin(scope, reply))
+        return 0
+
+    def _begin(self, scope: Mapping[str, Any], reply: _Reply) -> Iterable[bytes]:
+        environ = environ_of(scope, self._max_body_bytes)  # here: granian lets go of the body when its thread returns
+        if self._quick(environ):
+            environ["yumen.later"] = reply
+            return self._app(environ, reply)
+        reply.finish_aside(lambda: self._app(environ, reply))
+        return LATER
+
+
+class _Reply:
+    """One answer under way: WSGI's `start_response`, and `web.answers.Later`."""
+
+    def __init__(self, proto: Any, aside: ThreadPoolExecutor) -> None:
+        self._proto, self._aside = proto, aside
+        self._status, self._fields = 500, list[tuple[str, str]]()
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+        self._status, self._fields = int(status[:3]), headers
+
+    def finish(self, answer: Callable[[], Iterable[bytes]], /) -> None:
+        """Send what `answer` gives, called here and now."""
         try:
-            parts = self._app(environ_of(scope, self._max_body_bytes), reply)
+            parts = answer()
+            if parts is LATER:
+                return
             try:
                 body = b"".join(parts)
             finally:
@@ -109,19 +148,12 @@ class SocketListener:
         except Exception:  # one client's bad luck, answered and logged, must not end the thread
             log.exception("request failed")
             body = problems.document("internal", "something went wrong inside; the operator's log has the reason")
-            reply("500 Internal Server Error", [("Content-Type", problems.MEDIA_TYPE), ("Cache-Control", "no-store")])
-        proto.response_bytes(reply.status, reply.fields, body)
-        return reply.status
+            self("500 Internal Server Error", [("Content-Type", problems.MEDIA_TYPE), ("Cache-Control", "no-store")])
+        self._proto.response_bytes(self._status, self._fields, body)
 
-
-class _Reply:
-    """What the application says before the body: WSGI's `start_response`."""
-
-    def __init__(self) -> None:
-        self.status, self.fields = 500, list[tuple[str, str]]()
-
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-        self.status, self.fields = int(status[:3]), headers
+    def finish_aside(self, answer: Callable[[], Iterable[bytes]], /) -> None:
+        """The same in another thread, which may wait."""
+        self._aside.submit(self.finish, answer)
 
 
 def _untyped(found: Any) -> Any:
@@ -132,7 +164,8 @@ def _untyped(found: Any) -> Any:
 def serve(node: Node) -> SocketListener:
     """The listener of `node` on the socket that the settings name. Call `start` on what this gives."""
     web = node.settings.web
-    return SocketListener(web.socket, compose.portal(node), threads=web.threads, max_body_bytes=web.max_body_bytes)
+    front = compose.portal(node)
+    return SocketListener(web.socket, front, threads=web.threads, max_body_bytes=web.max_body_bytes, quick=front.is_quick)
 
 
 def environ_of(scope: Mapping[str, Any], max_body_bytes: int) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _by_certificate(visit: Visit, seen: Presented) -> Caller:
             "a person's certificate opens a session and nothing else; call POST /api/v1/sessions first", reason="session-needed"
         )
     try:
-        caller = applications.by_certificate(world, chain(seen), seen.source, seen.request_id)
+        caller = applications.by_certificate(world, shown, seen.source, seen.request_id)
     except Unauthenticated as error:
         certificate_refused(visit, error)
         raise
@@ -114,7 +114,10 @@ def _by_certificate(visit: Visit, seen: Presented) -> Caller:
 
 def _shown(visit: Visit, seen: Presented) -> Shown:
     world = visit.node.world
-    return world.verifier.present(chain(seen), world.trust(), world.current(), world.clock())
+    try:
+        return world.verifier.present_der([seen.certificate or b""], world.trust(), world.current(), world.clock())
+    except Malformed as error:
+        raise Unauthenticated("the client certificate cannot be read", reason="malformed") from error
 
 
 def _identity(visit: Visit, seen: Presented) -> Identity | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from core.errors import Malformed, Unauthenticated
@@ -29,8 +29,7 @@ _COOKIE = re.compile(r"(?:^|;\s*)__Host-yumen=([!-:<-~]{0,512})")
 _STATE_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presented:
+class Presented(NamedTuple):
     """The credentials of one request, as they came."""
 
     #: `ys_…` or `yk_…`, or empty.
@@ -65,7 +64,7 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         if not match or not match[1].startswith(("ys_", "yk_")):
             raise Unauthenticated("the Authorization field must be `Bearer` with a session token or an API key")
         bearer = match[1]
-    cookies = _COOKIE.findall(environ.get("HTTP_COOKIE", ""))
+    cookies = _COOKIE.findall(environ["HTTP_COOKIE"]) if "HTTP_COOKIE" in environ else ()
     return Presented(
         bearer=bearer,
         cookie=cookies[0] if len(cookies) == 1 else "",
@@ -95,9 +94,14 @@ def refuse_forged(environ: Mapping[str, Any], taken: Collection[str] = ()) -> No
         Malformed: there is one.
     """
     for name in environ:
-        if name.startswith("HTTP_") and name not in taken and _FORGED.fullmatch(name):
+        if name.startswith("HTTP_") and name not in taken and _is_forged(name):
             field = name.removeprefix("HTTP_").replace("_", "-").lower()
             raise Malformed("the header field `{field}` is not accepted from clients; leave it out", field=field, reason="forged-header")
+
+
+@lru_cache(maxsize=1024)
+def _is_forged(name: str) -> bool:
+    return _FORGED.fullmatch(name) is not None
 
 
 def for_programs(path: str) -> bool:

@@ -11,25 +11,27 @@ from authz.caller import Caller
 from authz.world import World
 from core.errors import Denied, Malformed
 from web import callers, strict
-from web.answers import Answer, json
+from web.answers import Answer, Pending, json
 from web.credentials import is_json
 from web.declare import Described, Opening
 from web.front import Raw
+from web.questions import DECISION, DECISIONS, EVALUATION, EVALUATIONS, FOUND, SEARCHES, Schema
 from web.visit import Visit
 
 _APPLICATION = frozenset({Opening.APPLICATION})
 
-#: Answers a parsed question of an application, and records the answer before it gives it.
-Oracle = Callable[[World, Trail, Caller, Any], dict[str, Any]]
+#: Answers a parsed question of an application, to be recorded before it is given.
+Oracle = Callable[[World, Trail, Caller, Any], authzen.Answered]
 
 
-def _asking(oracle: Oracle) -> Callable[[Visit, tuple[str, ...]], Answer]:
-    def answer(visit: Visit, _parts: tuple[str, ...]) -> Answer:
+def _asking(oracle: Oracle) -> Callable[[Visit, tuple[str, ...]], Pending]:
+    def answer(visit: Visit, _parts: tuple[str, ...]) -> Pending:
         visit.caller = callers.of_program(visit)
         visit.must_be(_APPLICATION)
         question = _question(visit)
         with visit.recorded_there(Denied):
-            return json(oracle(visit.node.world, visit.node.trail, visit.caller, question))
+            answered = oracle(visit.node.world, visit.node.trail, visit.caller, question)
+        return Pending(answered.events, lambda receipts: json(answered.told(receipts)))
 
     return answer
 
@@ -44,17 +46,21 @@ def _discovery(visit: Visit, _parts: tuple[str, ...]) -> Answer:
     return json(authzen.configuration(visit.node.settings.web.https_url.rstrip("/")))
 
 
-def _post(rule: str, oracle: Oracle, summary: str) -> Raw:
-    described = Described(summary=summary, takes="application/json", gives="application/json")
-    return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described)
+def _post(rule: str, oracle: Oracle, summary: str, schemas: tuple[Schema, Schema], *, quick: bool = False) -> Raw:
+    takes, gives = schemas
+    media = "application/json"
+    described = Described(summary=f"{summary} (AuthZEN 1.0)", takes=media, takes_schema=takes, gives=media, gives_schema=gives)
+    return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described, quick=quick)
 
+
+_SUBJECT, _RESOURCE, _ACTION = ((SEARCHES[wanted], FOUND) for wanted in ("subject", "resource", "action"))
 
 DECISION_ROUTES = (
-    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that? (AuthZEN 1.0 section 6)"),
-    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once (AuthZEN 1.0 section 7)"),
-    _post("/access/v1/search/subject", search.subject, "Who may do this to that? (AuthZEN 1.0 section 8)"),
-    _post("/access/v1/search/resource", search.resource, "To what may this subject do this? (AuthZEN 1.0 section 8)"),
-    _post("/access/v1/search/action", search.action, "What may this subject do to that? (AuthZEN 1.0 section 8)"),
+    _post("/access/v1/evaluation", authzen.evaluation, "May this subject do this to that?", (EVALUATION, DECISION), quick=True),
+    _post("/access/v1/evaluations", authzen.evaluations, "Several questions at once", (EVALUATIONS, DECISIONS), quick=True),
+    _post("/access/v1/search/subject", search.subject, "Who may do this to that?", _SUBJECT),
+    _post("/access/v1/search/resource", search.resource, "To what may this subject do this?", _RESOURCE),
+    _post("/access/v1/search/action", search.action, "What may this subject do to that?", _ACTION),
     Raw(
         methods=("GET", "HEAD"),
         rule="/.well-known/authzen-configuration",

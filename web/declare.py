@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
@@ -27,6 +27,16 @@ class Opening(StrEnum):
     LOOPBACK = "loopback"
 
 
+class Asked(NamedTuple):
+    """A query parameter: what it means, and which texts it takes."""
+
+    meaning: str
+    #: As `web.strict` knows types; what is given is read so by `door.query`.
+    kind: Any = str
+    #: Whether it must be given.
+    needed: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
     """What a route takes and gives, as the OpenAPI document tells it."""
@@ -34,21 +44,32 @@ class Described:
     summary: str
     #: Shape of the JSON body, or None.
     body: type | None = None
-    #: Media type and bytes of a body that is no JSON.
+    #: Whether an empty body, or an empty object, means something as well.
+    or_nothing: bool = False
+    #: Media type of a body that is no shape, and its JSON schema.
     takes: str = ""
-    #: Query parameters and what they mean.
-    query: Mapping[str, str] = field(default_factory=dict)
+    takes_schema: Mapping[str, Any] = field(default_factory=dict)
+    #: Query parameters and what they mean; one that takes any text is told in words alone.
+    query: Mapping[str, str | Asked] = field(default_factory=dict)
     status: int = 200
+    #: Another status that comes with the same answer.
+    also: int = 0
     #: Shape of the JSON answer, or None when it has no body or is no JSON.
     answer: type | None = None
-    #: Media type of an answer that is no JSON.
+    #: Media type of an answer that is no shape, and its JSON schema.
     gives: str = ""
+    gives_schema: Mapping[str, Any] = field(default_factory=dict)
     #: Codes of the error tree that belong to this route beside the ones that every route has.
     errors: tuple[str, ...] = ()
     #: The only codes of this route, when it answers with no others.
     only: tuple[str, ...] = ()
     #: Header fields that the route reads, and what they mean.
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    def asked(self, name: str) -> Asked:
+        """The query parameter of this name; one that nobody told of takes any text."""
+        told = self.query.get(name, "")
+        return Asked(told) if isinstance(told, str) else told
 
 
 def open_to(*openings: Opening) -> Callable[[_View], _View]:

@@ -21,7 +21,7 @@ from authz.people import Person
 from core.errors import Error, Malformed, Unauthenticated
 from web import callers, strict
 from web.credentials import COOKIE, for_programs, is_json, refuse_nul
-from web.declare import Opening, described, open_to, openings
+from web.declare import Described, Opening, described, description, open_to, openings
 from web.visit import Visit
 
 if TYPE_CHECKING:
@@ -110,16 +110,20 @@ def answer(shape: object, status: int = 200) -> Response:
 
 
 def query(*known: str) -> dict[str, str]:
-    """The query parameters of the present request.
+    """The query parameters of the present request, each as the route describes it.
 
     Raises:
-        Malformed: one is not among `known`, or is given twice.
+        Malformed: one is not among `known`, is given twice, is missing, or is not what the route takes.
     """
     found: dict[str, str] = {}
+    said = description(current_app.view_functions[request.endpoint or ""]) or Described(summary="")
     for name, values in request.args.lists():
         if name not in known or len(values) > 1:
             raise Malformed("the query parameter `{name}` is not known here or is given twice", name=name[:80])
-        found[name] = values[0]
+        found[name] = strict.read(said.asked(name).kind, values[0], name)
+    for name in known:
+        if said.asked(name).needed and name not in found:
+            raise Malformed("the query parameter `{name}` is missing", name=name)
     return found
 
 

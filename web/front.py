@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from audit.flusher import Outcome
 from core import logs
 from core.errors import Error, Malformed, NotFound, TooLarge
 from web import callers
-from web.answers import Answer
+from web.answers import LATER, Answer, Later, Pending
 from web.credentials import for_programs, refuse_forged, refuse_nul
 from web.declare import Described, Opening
 from web.metrics import Metrics
@@ -30,6 +32,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,64}")
 _ECHO = re.compile(r"[ -~]{1,1024}")
 
 
+#: Hands an answer to the server that asked.
+Send = Callable[[Answer], Iterable[bytes]]
+
+
+def _fresh_id() -> str:
+    """A name for a request: no secret, so it need not be asked of the kernel each time."""
+    return f"{random.getrandbits(128):032x}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
     """A route that no framework touches."""
@@ -37,13 +48,15 @@ class Raw:
     methods: tuple[str, ...]
     #: The address as the OpenAPI document shows it, parameters in `<…>`.
     rule: str
-    answer: Callable[[Visit, tuple[str, ...]], Answer]
+    answer: Callable[[Visit, tuple[str, ...]], Answer | Pending]
     openings: frozenset[Opening]
     described: Described
     #: Fields, as WSGI names them, that this route judges itself and no other takes.
     takes: frozenset[str] = frozenset()
     #: What a refusal looks like here.
     refuse: Callable[[Visit, Error], Answer] = Visit.refuse
+    #: Whether it waits for nothing but the trail, so that few threads may answer many callers.
+    quick: bool = False
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,44 +76,81 @@ class Front:
         self._refusals = {route.rule: route.refuse for route in routes}
         self._patterns = [route for route in routes if "<" in route.rule]
 
+    def is_quick(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request waits for nothing but the trail; whoever shows a token is looked up in the database."""
+        route = self._exact.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        return route is not None and route.quick and "HTTP_AUTHORIZATION" not in environ
+
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
-        began = time.perf_counter()
+        """Answer one request; where the server offers `yumen.later`, no thread waits for the trail."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else _fresh_id()
         environ["yumen.echo"] = given if _ECHO.fullmatch(given) else environ["yumen.request_id"]
         visit = environ["yumen.visit"] = Visit(self.node, environ)
         token = logs.request_id.set(environ["yumen.request_id"])
         try:
-            answer = self._answer(visit, environ)
-            if answer is None:
-                assert self._app is not None
-                return self._app(environ, start_response)
-            self.metrics.observe(visit.route, answer.status, time.perf_counter() - began)
-            return answer.send(environ, start_response)
+            later: Later | None = environ.get("yumen.later")
+            send = partial(self._send, visit, time.perf_counter(), start_response)
+            try:
+                answer = self._answer(visit, environ)
+                if answer is None:
+                    assert self._app is not None
+                    return self._app(environ, start_response)
+                if isinstance(answer, Answer):
+                    return send(answer)
+                if later:
+                    self.node.trail.append_later(answer.events, partial(self._recorded, visit, answer, later, send))
+                    return LATER
+                return send(answer.told(self.node.trail.append(answer.events)))
+            except Error as error:
+                if later:  # a refusal is recorded as well, and rare enough to wait for
+                    later.finish_aside(partial(self._refused, visit, error, send))
+                    return LATER
+                return self._refused(visit, error, send)
         finally:
             logs.request_id.reset(token)
 
-    def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | None:
-        """The answer of a raw route or a refusal; None when the framework is to answer."""
+    def _recorded(self, visit: Visit, answer: Pending, later: Later, send: Send, outcome: Outcome) -> None:
+        """Give `answer`, now that its events are in the trail; a refusal when they are not."""
+
+        def give() -> Iterable[bytes]:
+            try:
+                if isinstance(outcome, Error):
+                    raise outcome
+                return send(answer.told(outcome))
+            except Error as error:
+                return self._refused(visit, error, send)
+
+        later.finish(give)
+
+    def _refused(self, visit: Visit, error: Error, send: Send) -> Iterable[bytes]:
+        self._recognise(visit)
+        return send(self._refusals.get(visit.environ["PATH_INFO"], Visit.refuse)(visit, error))
+
+    def _send(self, visit: Visit, began: float, start_response: StartResponse, answer: Answer) -> Iterable[bytes]:
+        self.metrics.observe(visit.route, answer.status, time.perf_counter() - began)
+        return answer.send(visit.environ, start_response)
+
+    def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | Pending | None:
+        """The answer of a raw route; None when the framework is to answer.
+
+        Raises:
+            Error: the request is refused.
+        """
         found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         visit.route = found[0].rule if found else ""
-        try:
-            if refusal := environ.get("yumen.refusal"):
-                raise refusal
-            refuse_forged(environ, found[0].takes if found else ())
-            if for_programs(environ["PATH_INFO"]):  # people get a page
-                refuse_nul(environ)
-            if environ.get("yumen.oversize"):
-                raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
-            if found:
-                return found[0].answer(visit, found[1])
-            self._require_no_other_method(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            if self._app is None:
-                raise NotFound("there is nothing at this address")
-        except Error as error:
-            self._recognise(visit)
-            return self._refusals.get(environ["PATH_INFO"], Visit.refuse)(visit, error)
+        if refusal := environ.get("yumen.refusal"):
+            raise refusal
+        refuse_forged(environ, found[0].takes if found else ())
+        if for_programs(environ["PATH_INFO"]):  # people get a page
+            refuse_nul(environ)
+        if environ.get("yumen.oversize"):
+            raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
+        if found:
+            return found[0].answer(visit, found[1])
+        self._require_no_other_method(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if self._app is None:
+            raise NotFound("there is nothing at this address")
         return None
 
     def _recognise(self, visit: Visit) -> None:

@@ -8,16 +8,19 @@ a registered proxy; what a user could have handed to the application itself, a s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import structlog
-from cryptography import x509
 
+from audit.trail import Receipt
 from authz import gate
 from core.errors import Denied, Error, Malformed, Unauthenticated
 from web import callers, handover, paths, problems
-from web.answers import Answer
+from web.answers import Answer, Pending
 from web.credentials import COOKIE
 from web.declare import Described, Opening
 from web.front import Raw
@@ -34,31 +37,40 @@ _APPLICATION = frozenset({Opening.APPLICATION})
 log = structlog.get_logger()
 
 
-def _ask(visit: Visit, _parts: tuple[str, ...]) -> Answer:
+@contextmanager
+def _no_bug_opens() -> Iterator[None]:
+    """A proxy takes a 500 for its own failure: for a bug of ours it is told no, and the operator is told why."""
     try:
-        return _answer(visit)
+        yield
     except Error:
         raise
-    except Exception as error:  # a proxy takes a 500 for its own failure: it is told no, and the operator is told why
+    except Exception as error:
         log.exception("the gate failed")
         raise Error("something went wrong inside; the operator's log has the reason") from error
 
 
-def _answer(visit: Visit) -> Answer:
-    _know_the_proxy(visit)
-    environ, node = visit.environ, visit.node
-    passing = _passing(environ)
-    with visit.recorded_there(Denied):
-        told = gate.decide(node.world, node.trail, visit.caller, passing)
-    visit.recorded = True
-    environ["yumen.decision"] = f"{told.receipt.log}/{told.receipt.idx}" if told.receipt else ""
-    if not told.verdict.allowed or told.person is None:
-        kind = Denied if told.person or passing.against else Unauthenticated
-        raise kind("the gate stays closed: {reason}", reason=told.verdict.reason)
-    person = told.person
-    fields = {"Subject": person.id, "User": quote(person.uid), "Unit": person.unit, "Roles": ",".join(map(quote, told.roles))}
-    fields |= {"Rule": told.verdict.grant, "Decision": environ["yumen.decision"]}
-    return Answer(204, [("Cache-Control", "no-store"), *((f"Yumen-{name}", value) for name, value in fields.items())], b"")
+def _ask(visit: Visit, _parts: tuple[str, ...]) -> Answer | Pending:
+    with _no_bug_opens():
+        _know_the_proxy(visit)
+        environ, node = visit.environ, visit.node
+        passing = _passing(environ)
+        with visit.recorded_there(Denied):
+            told = gate.decide(node.world, node.trail, visit.caller, passing)
+        return Pending([told.event], partial(_answer, visit, passing, told)) if told.event else _answer(visit, passing, told, ())
+
+
+def _answer(visit: Visit, passing: gate.Passing, told: gate.Told, receipts: Sequence[Receipt]) -> Answer:
+    """The answer, whose event is recorded or was only to be counted."""
+    with _no_bug_opens():
+        visit.recorded = True
+        decision = visit.environ["yumen.decision"] = "".join(f"{receipt.log}/{receipt.idx}" for receipt in receipts)
+        if not told.verdict.allowed or told.person is None:
+            kind = Denied if told.person or passing.against else Unauthenticated
+            raise kind("the gate stays closed: {reason}", reason=told.verdict.reason)
+        person = told.person
+        fields = {"Subject": person.id, "User": quote(person.uid), "Unit": person.unit, "Roles": ",".join(map(quote, told.roles))}
+        fields |= {"Rule": told.verdict.grant, "Decision": decision}
+        return Answer(204, [("Cache-Control", "no-store"), *((f"Yumen-{name}", value) for name, value in fields.items())], b"")
 
 
 def _refuse(visit: Visit, error: Error) -> Answer:
@@ -115,14 +127,9 @@ def _passing(environ: dict[str, Any]) -> gate.Passing:
     return gate.Passing(action[:_TOLD], path, _certificate(environ), against)
 
 
-def _certificate(environ: dict[str, Any]) -> x509.Certificate | None:
+def _certificate(environ: dict[str, Any]) -> bytes | None:
     value = environ.get(_SUBJECT, "")
-    if not value:
-        return None
-    try:
-        return x509.load_der_x509_certificate(handover.certificate(value))
-    except (ValueError, x509.InvalidVersion) as error:
-        raise Malformed("the user's certificate cannot be read", reason="bad-handover") from error
+    return handover.certificate(value) if value else None
 
 
 GATE_ROUTES = (
@@ -143,5 +150,6 @@ GATE_ROUTES = (
         ),
         takes=frozenset({_SUBJECT}),
         refuse=_refuse,
+        quick=True,
     ),
 )

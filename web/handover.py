@@ -41,6 +41,7 @@ def certificate(value: str) -> bytes:
     raise Malformed("the certificate that the proxy hands over is not one certificate; correct the proxy", reason="bad-handover")
 
 
+@lru_cache(maxsize=4096)
 def address(value: str) -> str:
     """The network address that `value` is.
 

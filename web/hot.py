@@ -77,7 +77,15 @@ def _raw(methods: str, rule: str, answer: Callable[[Visit, tuple[str, ...]], Ans
 #: What relying parties ask for; the only routes of the plain HTTP listener.
 STATUS_ROUTES = (
     _raw("GET HEAD", "/ocsp/<authority>/<path:request>", _ocsp_get, summary="OCSP by GET (RFC 6960)", gives=_OCSP),
-    _raw("POST", "/ocsp/<authority>", _ocsp_post, summary="OCSP by POST (RFC 6960)", takes="application/ocsp-request", gives=_OCSP),
+    _raw(
+        "POST",
+        "/ocsp/<authority>",
+        _ocsp_post,
+        summary="OCSP by POST (RFC 6960)",
+        takes="application/ocsp-request",
+        or_nothing=True,
+        gives=_OCSP,
+    ),
     _raw("GET HEAD", "/crl/<authority>/<shard>.crl", _crl, summary="The certificate revocation list", gives="application/pkix-crl"),
     _raw("GET HEAD", "/ca/<authority>.cer", _certificate, summary="The authority's certificate", gives="application/pkix-cert"),
     _raw("GET HEAD", "/ca/<authority>.p7c", _p7c, summary="The authority's certificate in CMS", gives="application/pkcs7-mime"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
@@ -46,6 +47,8 @@ class Metrics:
             ("snapshot_revision", "Revision that decisions are made on.", lambda: node.world.current().revision),
         ):
             Gauge(f"yumen_{name}", meaning, registry=registry).set_function(value)
+        #: Looking a series up costs as much as a decision: those that were used are kept, and there are few.
+        self._of = cache(self._series)
         registry.register(_Parts(node))
         registry.register(State(node.settings, node.database, node.clock))
         ProcessCollector(registry=registry)
@@ -58,10 +61,14 @@ class Metrics:
             found = cls._known[node.trail] = cls(node)
         return found
 
+    def _series(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(route, str(status)), self._seconds.labels(route)
+
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        self._requests.labels(route or "-", str(status)).inc()
-        self._seconds.labels(route or "-").observe(seconds)
+        requests, durations = self._of(route or "-", status)
+        requests.inc()
+        durations.observe(seconds)
 
     def text(self) -> bytes:
         """Everything, in the text format."""

@@ -11,6 +11,12 @@ from web import problems, strict
 from web.declare import Described, Opening
 
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
+#: What a parameter of an address may be, by Flask's name for it.
+_SEGMENT: dict[str, dict[str, Any]] = {
+    "": {"type": "string", "pattern": r"^[^/\u0000]+$"},
+    "path": {"type": "string", "pattern": r"^[^\u0000]+$"},
+    "int": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+}
 _EVERYWHERE = ("malformed", "unauthenticated", "denied", "unavailable")
 _SECURITY: dict[Opening, list[dict[str, list[str]]]] = {
     Opening.ANYONE: [{}],
@@ -46,7 +52,7 @@ def document(operations: Iterable[Operation], server: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {shape.__name__: strict.object_schema(shape) for shape in sorted(shapes, key=lambda shape: shape.__name__)}
-            | {"Problem": _problem()},
+            | {"Problem": _problem(), "Json": strict.JSON, "JsonObject": strict.JSON_OBJECT},
             "responses": {code: _refusal(code) for code in problems.STATUS},
             "securitySchemes": {
                 "session": {"type": "http", "scheme": "bearer", "description": "token of POST /api/v1/sessions, starts `ys_`"},
@@ -64,23 +70,29 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": said.summary,
         "security": [way for opening in sorted(operation.openings) for way in _SECURITY[opening]],
         "parameters": _parameters(operation),
-        "responses": {str(said.status): _answer(said)} | _refusals(said),
+        "responses": _refusals(said) | {str(status): _answer(said) for status in (said.status, said.also) if status},
     }
-    if said.body:
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": strict.schema(said.body)}}}
-    elif said.takes:
-        found["requestBody"] = {"required": True, "content": {said.takes: {}}}
+    if said.body or said.takes:
+        found["requestBody"] = {"required": not said.or_nothing, "content": {said.takes or "application/json": _sent(said)}}
     return found
+
+
+def _sent(said: Described) -> dict[str, Any]:
+    if not said.body:
+        return {"schema": said.takes_schema} if said.takes_schema else {}
+    shape = strict.schema(said.body)
+    return {"schema": {"anyOf": [shape, {"type": "object", "maxProperties": 0}]} if said.or_nothing else shape}
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if kind == "int" else "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _SEGMENT.get(kind, _SEGMENT[""])}
         for kind, name in _PARAMETER.findall(operation.rule)
     ]
+    told = {name: operation.described.asked(name) for name in operation.described.query}
     query = [
-        {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
-        for name, meaning in operation.described.query.items()
+        {"name": name, "in": "query", "required": one.needed, "description": one.meaning, "schema": strict.schema(one.kind)}
+        for name, one in told.items()
     ]
     fields = [
         {"name": name, "in": "header", "required": False, "description": meaning, "schema": {"type": "string"}}
@@ -94,7 +106,8 @@ def _answer(said: Described) -> dict[str, Any]:
     if said.answer:
         answer["content"] = {"application/json": {"schema": strict.schema(said.answer)}}
     if said.gives:
-        answer.setdefault("content", {}).update({media: {} for media in said.gives.split()})
+        schema = {"schema": said.gives_schema} if said.gives_schema else {}
+        answer.setdefault("content", {}).update(dict.fromkeys(said.gives.split(), schema))
     return answer
 
 

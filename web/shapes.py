@@ -5,14 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from web.strict import Text
-
-Line = Annotated[str, Text(at_most=255, at_least=1)]
-Remark = Annotated[str, Text(at_most=1_000)]
-Secret = Annotated[str, Text(at_most=1_024, at_least=1)]
-Pem = Annotated[str, Text(at_most=65_536, at_least=1)]
-Name = Annotated[str, Text(at_most=128, at_least=1, pattern=r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")]
-Moment = Annotated[str, Text(at_most=40, pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")]  #: RFC 3339 in UTC
+from audit.permit import Action
+from authz.applications import MAX_ASSERTS, MAX_NAMES
+from certs.crl import HOLD
+from web.kinds import (
+    Chain,
+    Conditions,
+    Effect,
+    Host,
+    Level,
+    Line,
+    Moment,
+    Name,
+    Pkcs10,
+    Property,
+    Remark,
+    Secret,
+    TrailQuery,
+    Unit,
+    Why,
+    Word,
+)
+from web.strict import Items, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +73,7 @@ class RequestBody:
     """A request for a certificate. `for` names a registered asset and defaults to the caller."""
 
     profile: Name
-    csr: Pem
+    csr: Pkcs10
     for_: Name | None = None
 
 
@@ -107,9 +121,23 @@ class Comment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a certificate is revoked, suspended or released: a CRLReason name of RFC 5280 section 5.3.1."""
+    """Why a certificate is revoked: a CRLReason name of RFC 5280 section 5.3.1."""
 
-    reason: Annotated[str, Text(at_most=32, pattern="[A-Za-z]*")] = "unspecified"
+    reason: Why = "unspecified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """Why a certificate is suspended: there is one reason only."""
+
+    reason: Annotated[str, Text(at_most=32, pattern="certificateHold|unspecified")] = HOLD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Why a suspension ends: there is one reason only."""
+
+    reason: Annotated[str, Text(at_most=32, pattern="removeFromCRL|unspecified")] = "removeFromCRL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +190,7 @@ class AuthorityList:
 class CertificateShown:
     """A certificate that somebody showed to the calling application: PEM, leaf first."""
 
-    certificate: Pem
+    certificate: Chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,71 +229,21 @@ class EventList:
 class ExportBody:
     """Which entries to export, in the query language of the trail."""
 
-    q: Annotated[str, Text(at_most=2_000)] = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeFor:
-    """The person who is to enrol one-time codes."""
-
-    person: Line
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeIssued:
-    """A one-time enrolment code, to be handed over in person. It is shown once."""
-
-    code: str
-    expires_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolBody:
-    """Begin to enrol one-time codes: password and the registrar's code, or a session begun by certificate with nothing."""
-
-    uid: Annotated[str, Text(at_most=255)] = ""
-    password: Annotated[str, Text(at_most=1_024)] = ""
-    code: Annotated[str, Text(at_most=64)] = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolBegun:
-    """The secret for the person's generator. It counts once its first code was shown."""
-
-    id: str
-    secret: str
-    uri: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolFinish:
-    """The first code of the new generator, with what `EnrolBody` gave."""
-
-    totp: Annotated[str, Text(at_most=8, pattern="[0-9]{6,8}")]
-    uid: Annotated[str, Text(at_most=255)] = ""
-    password: Annotated[str, Text(at_most=1_024)] = ""
-    code: Annotated[str, Text(at_most=64)] = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryCodes:
-    """Codes for the day the generator is lost. They are shown once."""
-
-    codes: list[str]
+    q: TrailQuery = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationBody:
     """An application to register: what it asks about, who answers for it."""
 
-    id: Annotated[str, Text(at_most=40, pattern="[a-z][a-z0-9-]*")]
+    id: Annotated[str, Text(at_most=40, at_least=1, pattern="[a-z](?:[a-z0-9-]*[a-z0-9])?")]
     name: Line
     unit: Line
     owner: Line
-    actions: list[Name] = field(default_factory=list)
-    types: list[Name] = field(default_factory=list)
+    actions: Annotated[list[Word], Items(at_most=MAX_NAMES)] = field(default_factory=list)
+    types: Annotated[list[Word], Items(at_most=MAX_NAMES)] = field(default_factory=list)
     #: Properties whose values are taken from the application, such as `resource.unit`.
-    asserts: list[Name] = field(default_factory=lambda: ["resource.unit"])
+    asserts: Annotated[list[Property], Items(at_most=MAX_ASSERTS)] = field(default_factory=lambda: ["resource.unit"])
     proxy: bool = False  #: whether its proxy may ask at the gate
 
 
@@ -306,12 +284,13 @@ class GrantBody:
     action: Name
     type: Name
     role: Name
-    unit: Annotated[str, Text(at_most=36)] = ""
-    effect: Annotated[str, Text(at_most=8, pattern="permit|forbid")] = "permit"
+    unit: Unit = ""
+    effect: Effect = "permit"
     not_before: Moment | None = None
     not_after: Moment | None = None
-    assurance: int = 0
-    conditions: dict[str, Any] = field(default_factory=dict)
+    assurance: Level = 0
+    #: What properties must be; each is one that the application may assert.
+    conditions: Conditions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,11 +304,11 @@ class GrantAnswer:
 class AssetBody:
     """A server or device that may have certificates, with its approved names; applications are registered as such."""
 
-    ref: Annotated[str, Text(at_most=128, pattern="(server|device):[a-z0-9][a-z0-9._-]*")]
+    ref: Annotated[str, Text(at_most=70, pattern="(?:server|device):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")]
     name: Line
     owner: Line
     unit: Line
-    names: list[Name] = field(default_factory=list)
+    names: Annotated[list[Host], Items(at_most=MAX_NAMES)] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,8 +344,8 @@ class DirectoryDigest:
 class WhoCanBody:
     """The act that somebody would do, and the unit that its object belongs to."""
 
-    action: Name
-    unit: Annotated[str, Text(at_most=36)] = ""
+    action: Action
+    unit: Unit = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """JSON bodies, read strictly: what is not exactly one well-formed value of the expected shape is refused.
 
 A shape is a frozen dataclass; its fields may be `str`, `int`, `bool`, `list[…]`, `X | None`, enums, `dict[str, Any]` for a
-free object, and other shapes. `Annotated[str, Text(…)]` adds limits; a member whose name is a word of Python (`for`) is
-written with an underscore behind it (`for_`). The same dataclass gives the JSON schema that the
+free object, and other shapes. `Annotated[…, limit]` with one of the limits below narrows them; a member whose name is a
+word of Python (`for`) is written with an underscore behind it (`for_`). The same dataclass gives the JSON schema that the
 OpenAPI document shows, so that the two cannot drift apart.
 """
 
@@ -16,7 +16,7 @@ import types
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from core.errors import Malformed
 
@@ -26,13 +26,45 @@ _Shape = TypeVar("_Shape")
 MAX_DEPTH = 32
 
 
+#: Largest whole number that every reader of JSON keeps exact (RFC 7493 section 2.2).
+EXACT = (1 << 53) - 1
+
+#: What any text may hold: everything but U+0000, which PostgreSQL stores in no text.
+_ANY_TEXT = {"type": "string", "pattern": r"^[^\u0000]*$"}
+#: Every JSON value that `parse` takes.
+JSON = {
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        _ANY_TEXT,
+        {"type": "array", "items": {"$ref": "#/components/schemas/Json"}},
+        {"$ref": "#/components/schemas/JsonObject"},
+    ]
+}
+#: Every JSON object that `parse` takes.
+JSON_OBJECT = {"type": "object", "propertyNames": _ANY_TEXT, "additionalProperties": {"$ref": "#/components/schemas/Json"}}
+
+
+class Limit(Protocol):
+    """What narrows a type further."""
+
+    def problem(self, value: Any, /) -> str:
+        """What is wrong with `value`, which is of the type already, or nothing."""
+
+    def keywords(self) -> dict[str, Any]:
+        """The same in the words of JSON schema."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Limits of a string: its length in characters, and a pattern that the whole of it must match."""
+    """Limits of a string: its length in characters, and a pattern that the whole of it must match.
+
+    `form` names in the document what no pattern can say, such as `pkcs10`.
+    """
 
     at_most: int = 1_000
     at_least: int = 0
     pattern: str = ""
+    form: str = ""
 
     def problem(self, value: str) -> str:
         """What is wrong with `value`, or nothing."""
@@ -42,6 +74,68 @@ class Text:
             return f"must match {self.pattern}"
         return ""
 
+    def keywords(self) -> dict[str, Any]:
+        """The same in the words of JSON schema."""
+        found: dict[str, Any] = {"maxLength": self.at_most}
+        found |= {"minLength": self.at_least} if self.at_least else {}
+        found |= {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
+        return found | ({"format": self.form} if self.form else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Limits of a whole number."""
+
+    at_least: int
+    at_most: int
+
+    def problem(self, value: int) -> str:
+        """What is wrong with `value`, or nothing."""
+        return "" if self.at_least <= value <= self.at_most else f"must be from {self.at_least} to {self.at_most}"
+
+    def keywords(self) -> dict[str, Any]:
+        """The same in the words of JSON schema."""
+        return {"minimum": self.at_least, "maximum": self.at_most}
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How many members a list may have."""
+
+    at_most: int
+
+    def problem(self, value: list[Any]) -> str:
+        """What is wrong with `value`, or nothing."""
+        return "" if len(value) <= self.at_most else f"must have at most {self.at_most} members"
+
+    def keywords(self) -> dict[str, Any]:
+        """The same in the words of JSON schema."""
+        return {"maxItems": self.at_most}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A flat object: at most `at_most` members, each a boolean, an exact whole number or a text of at most `longest` characters."""
+
+    at_most: int
+    longest: int
+
+    def problem(self, value: dict[str, Any]) -> str:
+        """What is wrong with `value`, or nothing."""
+        if len(value) <= self.at_most and all(map(self._plain, value.values())):
+            return ""
+        return f"must have at most {self.at_most} members: texts of at most {self.longest} characters, whole numbers or booleans"
+
+    def keywords(self) -> dict[str, Any]:
+        """The same in the words of JSON schema."""
+        text = _ANY_TEXT | {"maxLength": self.longest}
+        values = [{"type": "boolean"}, {"type": "integer", "minimum": -EXACT, "maximum": EXACT}, text]
+        return {"maxProperties": self.at_most, "propertyNames": _ANY_TEXT, "additionalProperties": {"anyOf": values}}
+
+    def _plain(self, value: object) -> bool:
+        exact = type(value) is int and abs(value) <= EXACT
+        return exact or type(value) is bool or (type(value) is str and len(value) <= self.longest)
+
 
 def parse(data: bytes) -> Any:
     """The one JSON value in `data` (RFC 8259, and RFC 7493 section 2 about members given twice).
@@ -50,7 +144,7 @@ def parse(data: bytes) -> Any:
         Malformed: not UTF-8, not JSON, a member given twice, a number out of range, nested too deep, or with U+0000.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
+        value = _DECODER.decode(data.decode("utf-8"))
         if b"\\u" in data:
             told = json.dumps(value, ensure_ascii=False)
             told.encode("utf-8")
@@ -67,13 +161,13 @@ def parse(data: bytes) -> Any:
     return value
 
 
-def read(kind: type[_Shape], value: Any) -> _Shape:
-    """`value` (from `parse`) as the shape `kind`.
+def read(kind: type[_Shape], value: Any, place: str = "") -> _Shape:
+    """`value` (from `parse`) as the shape `kind`; `place` is what a complaint calls it.
 
     Raises:
         Malformed: a member is missing, unknown, or of the wrong type; the first problem is named with its place.
     """
-    shaped: _Shape = _shaped(kind, value, "")
+    shaped: _Shape = _shaped(kind, value, place)
     return shaped
 
 
@@ -83,17 +177,18 @@ def schema(kind: Any) -> dict[str, Any]:  # noqa: PLR0911 - one line for each ki
     if _is_optional(kind):
         inner = schema(_inner(kind))
         return {"anyOf": [inner, {"type": "null"}]} if "$ref" in inner else inner | {"type": [inner["type"], "null"]}
+    narrowed = limits.keywords() if limits else {}
     if get_origin(kind) is list:
-        return {"type": "array", "items": schema(get_args(kind)[0])}
+        return {"type": "array", "items": schema(get_args(kind)[0])} | narrowed
     if dataclasses.is_dataclass(kind):
         return {"$ref": f"#/components/schemas/{kind.__name__}"}  # type: ignore[union-attr]
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return {"type": "string", "enum": [member.value for member in kind]}
     if get_origin(kind) is dict:
-        return {"type": "object"}
+        return {"type": "object"} | narrowed if narrowed else {"$ref": "#/components/schemas/JsonObject"}
     if kind is Any:
         return {}
-    return {"type": {str: "string", int: "integer", bool: "boolean"}[kind]} | (_limits(limits) if limits else {})
+    return ({bool: {"type": "boolean"}, int: {"type": "integer"}, str: _ANY_TEXT}[kind]) | narrowed
 
 
 def object_schema(kind: type) -> dict[str, Any]:
@@ -127,11 +222,15 @@ def _no_number(name: str) -> None:
     raise Malformed("`{name}` is not a JSON number", name=name)
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | int:
+    """A number with a point or an exponent: `2.0` is the whole number 2, as JSON schema and RFC 8785 have it."""
     value = float(text)
     if not math.isfinite(value):
         raise Malformed("a number is out of range")
-    return value
+    return int(value) if value.is_integer() and abs(value) <= EXACT else value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
 
 
 def _has_nul(value: Any) -> bool:
@@ -152,6 +251,7 @@ def _shaped(kind: Any, value: Any, place: str) -> Any:
         return None if value is None else _shaped(_inner(kind), value, place)
     if get_origin(kind) is list:
         _must(isinstance(value, list), place, "must be a list")
+        _within(limits, value, place)
         return [_shaped(get_args(kind)[0], member, f"{place}[{index}]") for index, member in enumerate(value)]
     if dataclasses.is_dataclass(kind):
         return _object(kind, value, place)
@@ -160,12 +260,15 @@ def _shaped(kind: Any, value: Any, place: str) -> Any:
         return kind(value)
     if get_origin(kind) is dict:
         _must(isinstance(value, dict), place, "must be an object")
-        return value
-    if kind is not Any:
+    elif kind is not Any:
         _must(type(value) is kind, place, {str: "must be a string", int: "must be a whole number", bool: "must be true or false"}[kind])
-    if limits:
-        _must(not limits.problem(value), place, limits.problem(value))
+    _within(limits, value, place)
     return value
+
+
+def _within(limits: Limit | None, value: Any, place: str) -> None:
+    problem = limits.problem(value) if limits else ""
+    _must(not problem, place, problem)
 
 
 def _object(kind: Any, value: Any, place: str) -> Any:
@@ -203,10 +306,10 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
     )
 
 
-def _bare(kind: Any) -> tuple[Any, Text | None]:
+def _bare(kind: Any) -> tuple[Any, Limit | None]:
     if get_origin(kind) is Annotated:
         inner, *notes = get_args(kind)
-        return inner, next((note for note in notes if isinstance(note, Text)), None)
+        return inner, next((note for note in notes if hasattr(note, "keywords")), None)
     return kind, None
 
 
@@ -216,12 +319,3 @@ def _is_optional(kind: Any) -> bool:
 
 def _inner(kind: Any) -> Any:
     return next(argument for argument in get_args(kind) if argument is not type(None))
-
-
-def _limits(text: Text) -> dict[str, Any]:
-    found: dict[str, Any] = {"maxLength": text.at_most}
-    if text.at_least:
-        found["minLength"] = text.at_least
-    if text.pattern:
-        found["pattern"] = f"^(?:{text.pattern})$"
-    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from audit.event import Event, Kind
@@ -26,7 +26,7 @@ from web.declare import Opening
 if TYPE_CHECKING:
     from ops.node import Node
 
-_NOBODY = Caller()
+_NOBODY, _NOTHING = Caller(), Presented()
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Visit:
     caller: Caller = _NOBODY
     #: Whether the trail already tells how this request ended.
     recorded: bool = False
-    seen: Presented = field(default_factory=Presented)
+    seen: Presented = _NOTHING
     #: Whether the request's credentials were looked at.
     looked: bool = False
 

@@ -10,7 +10,8 @@ import pytest
 
 from audit import flusher as module
 from audit.append import Receipt
-from audit.flusher import Flusher, Silent
+from audit.flusher import Flusher, Full, Silent
+from core.errors import Unavailable
 from tests.audit.homes import decision
 
 SHORT = dt.timedelta(milliseconds=100)
@@ -89,6 +90,44 @@ def test_an_error_reaches_everybody_of_its_batch(desk):
     for number in range(3):
         desk.call(str(number))
     assert set(desk.end().values()) == {"Unavailable"}
+
+
+def test_whoever_waits_without_a_thread_is_told_once_with_a_place_of_their_own(desk):
+    told, failing = [], []
+
+    def fail(outcome):
+        failing.append(outcome)
+        raise RuntimeError("a bug of this caller")
+
+    desk.flusher.hand_over([decision()], fail)
+    for _ in range(3):
+        desk.flusher.hand_over([decision()], told.append)
+    desk.call("waits")
+    assert desk.end() == {"first": 0, "waits": 4}
+    assert [[receipt.idx for receipt in receipts] for receipts in told] == [[1], [2], [3]]
+    assert len(failing) == 1
+
+
+def test_whoever_waits_without_a_thread_is_told_when_nobody_knows(desk, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", SHORT)
+    told = []
+    for _ in range(3):
+        desk.flusher.hand_over([decision()], told.append)
+    time.sleep(0.25)
+    assert [type(outcome) for outcome in told] == [Silent] * 3
+    desk.end()
+    assert len(told) == 3
+
+
+def test_an_error_reaches_those_who_wait_without_a_thread(desk):
+    desk.error, told = RuntimeError("no disk"), []
+    desk.flusher.hand_over([decision()], told.append)
+    desk.end()
+    [outcome] = told
+    assert (type(outcome), type(outcome.__cause__)) == (Unavailable, RuntimeError)
+    with pytest.raises(Full):
+        desk.flusher.hand_over([decision()], told.append)
+    assert told == [outcome]
 
 
 def test_patience_that_ends_while_the_answer_comes_leaves_nobody_behind():

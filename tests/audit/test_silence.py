@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from audit.trail import LATE, waiting_seconds
+from audit.ledgers import waiting_seconds
+from audit.trail import LATE
 from core.settings import Audit
 from ops.reconcile import Reconciler
 from tests.audit.homes import Home, close_home, decision, die, issued, open_home

@@ -76,12 +76,13 @@ def fixture(place):
     return place
 
 
-def ask(place, body):
-    return authzen.evaluation(place.world, place.trail, caller_of(place), body)
+def ask(place, body, caller=None, oracle=authzen.evaluation):
+    answered = oracle(place.world, place.trail, caller or caller_of(place), body)
+    return answered.told(place.trail.append(answered.events))
 
 
 def asks(place, body):
-    return authzen.evaluations(place.world, place.trail, caller_of(place), body)
+    return ask(place, body, oracle=authzen.evaluations)
 
 
 def question(subject=ALICE, action=READ, resource=RECORD, **more):
@@ -232,7 +233,7 @@ def test_property_that_the_application_may_not_assert_changes_nothing(fixture):
     with pytest.raises(Malformed):
         grant(fixture, application="quiet", action="write", role="editor", conditions={"resource.status": "active"})
     body = question(resource={**RECORD, "properties": {"unit": "elsewhere"}})
-    assert authzen.evaluation(fixture.world, fixture.trail, caller_of(fixture, "quiet"), body)["decision"] is True
+    assert ask(fixture, body, caller_of(fixture, "quiet"))["decision"] is True
 
 
 def test_asserted_role_never_becomes_a_role_of_the_directory(fixture):
@@ -246,13 +247,13 @@ def test_what_is_known_of_a_resource_is_not_overruled(fixture):
 
 def test_application_sees_its_own_grants_only(fixture):
     register(fixture, id="other")
-    answer = authzen.evaluation(fixture.world, fixture.trail, caller_of(fixture, "other"), question())
+    answer = ask(fixture, question(), caller_of(fixture, "other"))
     assert (answer["decision"], answer["context"]["reason"]) == (False, "no_grant")
 
 
 def test_persons_are_refused_the_decisions_of_applications(fixture):
     with pytest.raises(Denied):
-        authzen.evaluation(fixture.world, fixture.trail, fixture.caller("zhangsan"), question())
+        ask(fixture, question(), fixture.caller("zhangsan"))
 
 
 def test_scope_time_and_assurance_are_told_as_the_nearest_miss(fixture):
@@ -301,7 +302,7 @@ def test_stale_directory_is_no(fixture):
     caller = caller_of(fixture)
     fixture.path.unlink()
     fixture.time.pass_(seconds=11)
-    answer = authzen.evaluation(fixture.world, fixture.trail, caller, question())
+    answer = ask(fixture, question(), caller)
     assert (answer["decision"], answer["context"]["reason"]) == (False, "stale")
 
 

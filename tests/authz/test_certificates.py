@@ -293,17 +293,22 @@ def test_verification_of_what_is_no_certificate_is_malformed(trusted, oa, text):
         verify.identity(trusted.world, trusted.trail, oa, text)
 
 
+def known(place, chain):
+    world = place.world
+    return applications.by_certificate(world, world.verifier.present(chain, world.trust(), world.current(), world.clock()))
+
+
 def test_application_is_known_by_its_certificate_until_that_is_revoked(trusted, authority, oa):
     mine = authority.issue("application", "application", "oa", "办公")
-    caller = applications.by_certificate(trusted.world, [mine])
+    caller = known(trusted, [mine])
     assert (caller.application.id, caller.actor.auth) == ("oa", "cert")
     revoke(trusted, authority, mine)
     with pytest.raises(Unauthenticated):
-        applications.by_certificate(trusted.world, [mine])
+        known(trusted, [mine])
     with pytest.raises(Unauthenticated):
-        applications.by_certificate(trusted.world, [staff(trusted, authority)])
+        known(trusted, [staff(trusted, authority)])
     with pytest.raises(Unauthenticated):
-        applications.by_certificate(trusted.world, [authority.issue("application", "application", "unknown", "无")])
+        known(trusted, [authority.issue("application", "application", "unknown", "无")])
 
 
 def test_nobody_logs_in_while_the_directory_is_stale(trusted, authority):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 
 import pytest
@@ -46,6 +47,18 @@ def test_values_with_the_name_of_a_secret_are_blanked(name: str) -> None:
 def test_private_keys_are_blanked() -> None:
     text = "before\n-----BEGIN EC PRIVATE KEY-----\nMHcCAQ==\n-----END EC PRIVATE KEY-----\nafter"
     assert "MHcC" not in logs.redact(None, "info", {"event": text})["event"]
+
+
+def test_no_text_begins_a_line_or_speaks_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "a\n2026-01-01 [error] forged\r\x1b[2J\x9b31m\u202e\u2028b"
+    for json_ in (False, True):
+        logs.configure(json=json_)
+        structlog.get_logger().warning(told, detail=told)
+        logging.getLogger("library").warning("%s", told)
+        said = capsys.readouterr().err
+        plain = re.sub(r"\x1b\[\d*m", "", said)  # our own colours
+        assert len(plain.splitlines()) == 2
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", plain)
 
 
 def test_lines_carry_the_request_id(capsys: pytest.CaptureFixture[str]) -> None:

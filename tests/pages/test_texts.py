@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from flask import Flask
 from flask_babel import gettext
 
 from core.errors import Conflict, Denied
+from tests.shape.rules import ROOT
 from web.pages import catalogue, language, words
 from web.pages.problem import said
 
@@ -134,3 +139,18 @@ def test_a_stale_compiled_catalogue_is_compiled_again(tmp_path: Path) -> None:
     language.compile_catalogue(source)
     assert source.with_suffix(".mo").stat().st_mtime_ns == first
     assert list(source.parent.glob("*.[0-9]*")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
+def test_who_may_not_write_to_the_code_starts_with_the_catalogue_that_is_there() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        source = Path(folder) / "zh" / "LC_MESSAGES" / "messages.po"
+        source.parent.mkdir(parents=True)
+        source.write_bytes(SOURCE.read_bytes())
+        language.compile_catalogue(source)
+        Path(folder).chmod(0o755)
+        os.utime(source.with_suffix(".mo"), (0, 0))  # older than its source, as after an upgrade
+        call = f"from pathlib import Path; from web.pages import language; language.compile_catalogue(Path({str(source)!r}))"
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", call]
+        ended = subprocess.run(nobody, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONDONTWRITEBYTECODE": "1"})
+        assert (ended.returncode, ended.stderr) == (0, "")

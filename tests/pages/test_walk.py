@@ -23,9 +23,12 @@ _ADDRESSES = {
     " /desk/certificates?holder=nobody",
     "zhouba": "/desk /desk/requests/{open}",
     "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system",
-    "zhengshi": "/security /system /",
-    "wujiu": "/system /security /",
-    "fenger": "/",
+    "zhengshi": "/security /security/ask /security/ask?action=request:approve&unit=清河县"
+    " /security/ask?action=request:approve&person=zhouba"
+    " /security/ask?action=trail:read&person=nobody /system / /applications /applications/oa /applications/oa/ask?effect=permit"
+    " /applications/oa/ask?person=zhangsan&action=approve&type=document&effect=permit&role=staff&least=2&until=2030-01-01",
+    "wujiu": "/system /security / /applications/new /applications/oa",
+    "fenger": "/ /applications /applications?q=nothing /applications/oa /applications/oa/start /applications/nowhere",
 }
 PLACES = {uid: addresses.split() for uid, addresses in _ADDRESSES.items()}
 

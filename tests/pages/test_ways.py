@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -274,14 +275,18 @@ def test_each_person_sees_the_places_where_they_can_act(portal: Portal) -> None:
         "zhangsan": [own],
         "zhaoliu": [own, "Desk"],
         "qianyi": [own, "Trail"],
-        "zhengshi": [own, "Security"],
-        "wujiu": [own, "System"],
+        "zhengshi": [own, "Applications", "Security"],
+        "wujiu": [own, "Applications", "System"],
     }
 
 
 def test_login_lands_where_the_role_works(portal: Portal) -> None:
     page = portal.login(portal.visitor(), "zhouba")
     assert page.url.endswith("/desk")
+
+
+def _uuid(portal: Portal, uid: str) -> str:
+    return portal.node.world.current().directory.by_uid[uid].uuid
 
 
 def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Portal) -> None:
@@ -298,22 +303,24 @@ def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Po
     page = portal.session("zhengshi").open("/security")
     row = page.locator("tr", has_text="李四")
     expect(row).to_contain_text("未确认")
+    assert "无人确认的角色：1 项" in page.inner_text("main")
     row.locator("button").click()
     expect(page.locator("tr", has_text="李四")).to_contain_text("已确认")
+    assert "无人确认" not in page.inner_text("main")
     assert portal.session("lisi").open("/desk").locator("h1").inner_text() == "受理台"
-    assert portal.session("wujiu").open("/security").locator("main form").count() == 0
-
-
-def test_a_system_administrator_switches_an_application_off_and_on(portal: Portal) -> None:
-    page = portal.session("wujiu").open("/system")
-    row = page.locator("tr", has=page.locator("code", has_text=re.compile("^hr$")))
-    expect(row).to_contain_text("使用中")
-    row.locator("button").click()
-    expect(row).to_contain_text("已停用")
-    assert not portal.node.world.refresh().applications["hr"].active
-    row.locator("button").click()
-    expect(row).to_contain_text("使用中")
-    assert portal.session("qianyi").open("/system").locator("main form").count() == 0
+    assert portal.session("wujiu").open("/security").locator("main form[method=post]").count() == 0
+    ldif.write(path, [entry if at != number else people.Entry(entry.dn, kept) for number, entry in enumerate(entries)])
+    until = time.monotonic() + 5
+    while "registrar" in {one.role for one in portal.node.world.refresh().directory.holdings[_uuid(portal, "lisi")]}:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    page.goto("/security?q=lisi")
+    expect(page.locator("tbody tr")).to_contain_text("目录中已无")
+    assert "目录已不再授予、但确认仍在的角色：1 项" in page.inner_text("main")
+    page.locator("tbody button").click()
+    expect(page.locator(".note.good")).to_contain_text("已撤回")
+    page.goto("/security?q=lisi")
+    expect(page.locator(".empty")).to_be_visible()
 
 
 def test_a_security_administrator_logs_somebody_out(portal: Portal) -> None:

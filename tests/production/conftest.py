@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """End it after the last test of the folder: a session's end is far, and eight processes are not free."""
     if nextitem is None or _FOLDER not in nextitem.path.parents:
         _end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the services said."""
+    report = yield
+    if report.failed and _FOLDER in item.path.parents:
+        report.sections += [("the machine", made.machine.last_words()) for made in _built]
+    return report
 
 
 def _end() -> None:

@@ -223,6 +223,11 @@ class Machine:
         """What a service has said."""
         return self.root / "var/log" / f"{name}.log"
 
+    def last_words(self, characters: int = 3000) -> str:
+        """The end of everything that the services have said: for whoever reads of a failure when the machine is gone."""
+        logs = sorted(self.root.glob("var/log/*.log"))
+        return "\n".join(f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-characters:]}" for log in logs)
+
     def popen(
         self, account: str, command: list[str], *, name: str = "", group: str = "", network: str = "", **environ: str
     ) -> subprocess.Popen[bytes]:

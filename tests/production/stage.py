@@ -220,7 +220,8 @@ def build(size: Size) -> Production:
             "applications": [],
         }
         _populate(made)
-    except BaseException:
+    except BaseException as error:
+        error.add_note(made.machine.last_words())
         made.machine.close()
         raise
     return made

@@ -172,15 +172,17 @@ def test_a_disk_that_hardly_answers_is_a_no(production: Production):
 
 
 def test_the_standby_works_when_the_worker_is_killed(production: Production):
+    stands_by = lambda name: production.machine.log(name).read_text().rstrip().endswith("standing by")
     production.work(second=True)
     try:
-        until(lambda: "standing by" in production.machine.log(STANDBY).read_text(), 30, "the standby does not stand by")
+        until(lambda: stands_by(STANDBY), 30, "the standby does not stand by")
         production.machine.end(WORKER, signal.SIGKILL)
         began = time.monotonic()
         assert production.certify("zhangsan", "zhaoliu", patience=15)
         print(f"\nissued by the standby {time.monotonic() - began:.1f} s after the kill")
     finally:
         production.work()
+        until(lambda: stands_by(WORKER), 30, "the worker does not come back")  # no later test shall find it only starting
         production.machine.end(STANDBY)
 
 

@@ -97,6 +97,13 @@ class Service:
         """A client with a session of this person."""
         return self.client(token=self.token(uid))
 
+    def browser(self, uid: str) -> httpx.Client:
+        """What a browser without scripts is, with this person signed in at the portal: the cookie, and English."""
+        context = ssl.create_default_context(cafile=self.told["ca_file"])
+        cookie = {"__Host-yumen": self.token(uid)}
+        fields = {"Accept-Language": "en"}
+        return httpx.Client(base_url=self.told["https"], verify=context, cookies=cookie, headers=fields, trust_env=False)
+
     def application(self, name: str = "oa") -> httpx.Client:
         """A client with the certificate of this application."""
         return self.client(cert=self.application_files(name))

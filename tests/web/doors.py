@@ -21,6 +21,7 @@ from ops.renewal import renew_listener
 from tests.nginx import Nginx, free_ports
 from tests.web.conftest import Service
 from web.behind import SocketListener
+from web.front import Front
 
 FILES = ("conf.d/yumen.conf",)
 
@@ -87,7 +88,8 @@ def door(service: Service, folder: Path, **more: str) -> Door:
 @contextlib.contextmanager
 def serving(here: Door, app: Any, limit: int) -> Iterator[Door]:
     def instance(number: int) -> SocketListener:
-        listener = SocketListener(here.folder / f"web-{number}.sock", app, threads=4, max_body_bytes=limit)
+        quick = app.is_quick if isinstance(app, Front) else lambda _: False
+        listener = SocketListener(here.folder / f"web-{number}.sock", app, threads=4, max_body_bytes=limit, quick=quick)
         listener.start()
         return listener
 

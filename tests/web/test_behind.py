@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import datetime as dt
 import json
 import os
 import socket
@@ -27,7 +29,7 @@ from core.errors import Malformed
 from tests.web.conftest import STAFF, Service
 from tests.web.pki import make
 from web import handover
-from web.behind import SocketListener
+from web.behind import QUICK_THREADS, SocketListener
 from web.compose import portal
 
 pytestmark = pytest.mark.slow
@@ -64,7 +66,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def own(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A socket of the whole service."""
     found = tmp_path_factory.mktemp("s") / "web.sock"
-    listener = SocketListener(found, portal(service.node), threads=4, max_body_bytes=service.node.settings.web.max_body_bytes)
+    front, limit = portal(service.node), service.node.settings.web.max_body_bytes
+    listener = SocketListener(found, front, threads=4, max_body_bytes=limit, quick=front.is_quick)
     listener.start()
     yield found
     listener.stop()
@@ -334,6 +337,63 @@ def test_an_application_is_known_by_the_certificate_that_is_handed_over(service:
         assert asking.post("/access/v1/evaluation", json=question).status_code == 200
     with client(own, **{"X-Real-IP": "192.0.2.7"}) as asking:
         assert asking.post("/access/v1/evaluation", json=question).status_code == 401
+
+
+@pytest.fixture
+def oa(service: Service, own: Path) -> Iterator[httpx.Client]:
+    """The application `oa` behind the proxy."""
+    cert = x509.load_pem_x509_certificate(service.application_files()[0].read_bytes())
+    with client(own, **{"Client-Cert": rfc9440(cert), "X-Real-IP": "192.0.2.7"}) as asking:
+        yield asking
+
+
+def question(**more: Any) -> dict[str, Any]:
+    asked = {"subject": {"type": "user", "id": STAFF}, "action": {"name": "read"}, "resource": {"type": "document", "id": "1"}}
+    return asked | more
+
+
+def test_many_decisions_wait_for_the_trail_without_a_thread(service: Service, own: Path, oa: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    """More than there are threads of either kind: while they wait, others are answered."""
+    monkeypatch.setattr("core.database.LOCK_PATIENCE", dt.timedelta(minutes=1))
+    many = QUICK_THREADS + 4 + 10
+    request = oa.build_request("POST", "/access/v1/evaluation", json=question())
+    fields = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    whole = f"POST {request.url.path} HTTP/1.1\r\n{fields}\r\n".encode() + request.read()
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(many)]
+        with service.node.database.writing():
+            for sock in sockets:
+                sock.settimeout(5)
+                sock.connect(str(own))
+                sock.sendall(whole)
+            while len(service.node.trail._counters.under_way()) < many:
+                time.sleep(0.001)
+            assert oa.get("/healthz").status_code == 200
+            assert oa.get("/.well-known/authzen-configuration").status_code == 200
+        heard = [sock.recv(65_536) for sock in sockets]
+    receipts = {json.loads(one.partition(b"\r\n\r\n")[2])["context"]["receipt"]["idx"] for one in heard}
+    assert len(receipts) == many
+
+
+def test_a_decision_that_cannot_be_recorded_is_no_answer(service: Service, oa: httpx.Client):
+    lock = service.node.database.lock
+    assert lock
+    lock.rename(lock.with_suffix(".away"))
+    lock.mkdir()  # no writer can begin
+    try:
+        answer = oa.post("/access/v1/evaluation", json=question())
+    finally:
+        lock.rmdir()
+        lock.with_suffix(".away").rename(lock)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert oa.post("/access/v1/evaluation", json=question()).json()["decision"] is True
+
+
+def test_what_is_wrong_with_a_question_is_recorded_behind_the_proxy_too(service: Service, oa: httpx.Client):
+    for body, reason in ((b"{", "malformed"), (b'{"subject":1}', "malformed")):
+        answer = oa.post("/access/v1/evaluation", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (400, reason)
+        assert service.events(f"code:AZ1005 req:{answer.headers['x-request-id']}")
 
 
 def test_a_bad_hand_over_is_counted_for_strangers_and_recorded_for_known_callers(service: Service, own: Path):

@@ -98,7 +98,7 @@ def test_what_is_no_request_is_malformed(service: Service, csr: str) -> None:
 def test_a_profile_that_nobody_issues_and_a_subject_that_nobody_knows_are_refused(service: Service) -> None:
     csr = csr_pem(ec.generate_private_key(ec.SECP256R1()))
     unknown = service.person(STAFF).post("/api/v1/requests", json={"profile": "root", "csr": csr})
-    assert unknown.json()["code"] == "malformed"
+    assert unknown.json()["code"] == "not-found"
     nobody = service.person(STAFF).post("/api/v1/requests", json={"profile": "server", "csr": csr, "for": "server:nowhere"})
     assert nobody.json()["code"] == "not-found"
     others = service.person(OTHER_STAFF).post("/api/v1/requests", json={"profile": "server", "csr": csr, "for": "server:files"})
@@ -248,8 +248,8 @@ def test_tiles_are_served_whole_and_in_parts(service: Service) -> None:
     assert auditor.get("/log/ca/tile/0/000.p/7").content == auditor.get("/log/ca/1/tile/0/000.p/7").content
     assert "immutable" in auditor.get("/log/ca/1/tile/0/000.p/7").headers["cache-control"]
     assert auditor.get("/log/ca/1/tile/entries/000.p/2").status_code == 200
-    for path, status in (("tile/0/0", 400), ("tile/0/000.p/0", 400), ("tile/64/000", 400), ("tile/0/x999/999", 404), ("tile/../../x", 404)):
-        assert auditor.get(f"/log/ca/1/{path}").status_code == status, path
+    for path in ("tile/0/0", "tile/0/000.p/0", "tile/64/000", "tile/0/x999/999", "tile/../../x"):
+        assert auditor.get(f"/log/ca/1/{path}").status_code == 404, path
     assert auditor.get("/log/ca/9/checkpoint").status_code == 404
 
 

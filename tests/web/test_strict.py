@@ -31,6 +31,9 @@ class Body:
     inner: Inner | None = None
     many: list[Inner] = field(default_factory=list)
     free: dict[str, Any] = field(default_factory=dict)
+    facts: Annotated[dict[str, Any], strict.Facts(at_most=2, longest=3)] = field(default_factory=dict)
+    few: Annotated[list[str], strict.Items(at_most=2)] = field(default_factory=list)
+    level: Annotated[int, strict.Whole(0, 2)] = 0
     colour: Colour = Colour.RED
 
 
@@ -44,6 +47,13 @@ JSON = st.recursive(
 
 def test_the_words_for_a_character_are_not_the_character() -> None:
     assert strict.parse(rb'{"a":"\\u0000"}') == {"a": r"\u0000"}
+
+
+@pytest.mark.parametrize(("data", "value"), [(b"2.0", 2), (b"1e3", 1000), (b"-0.0", 0), (b"2.5", 2.5), (b"1e300", 1e300)])
+def test_a_whole_number_is_one_however_it_is_written(data: bytes, value: float) -> None:
+    found = strict.parse(data)
+    assert found == value
+    assert type(found) is type(value)
 
 
 @given(JSON)
@@ -81,7 +91,7 @@ def test_what_is_not_exactly_one_well_formed_value_is_refused(data: bytes) -> No
 
 def test_a_good_body_becomes_its_shape() -> None:
     value = strict.parse(b'{"name":"abc","for":"x","inner":{"at":1},"many":[{"at":2}],"free":{"k":[1]},"colour":"red"}')
-    assert strict.read(Body, value) == Body("abc", "x", 0, False, Inner(1), [Inner(2)], {"k": [1]}, Colour.RED)
+    assert strict.read(Body, value) == Body("abc", "x", 0, False, Inner(1), [Inner(2)], {"k": [1]}, colour=Colour.RED)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +112,16 @@ def test_a_good_body_becomes_its_shape() -> None:
         ({"name": "a", "many": {}}, "many"),
         ({"name": "a", "free": []}, "free"),
         ({"name": "a", "colour": "blue"}, "colour"),
+        ({"name": "a", "facts": {"k": [1]}}, "facts"),
+        ({"name": "a", "facts": {"k": None}}, "facts"),
+        ({"name": "a", "facts": {"k": 1.5}}, "facts"),
+        ({"name": "a", "facts": {"k": 1 << 53}}, "facts"),
+        ({"name": "a", "facts": {"k": "long"}}, "facts"),
+        ({"name": "a", "facts": {"j": 1, "k": 1, "l": 1}}, "facts"),
+        ({"name": "a", "few": ["a", "b", "c"]}, "few"),
+        ({"name": "a", "few": ["a", 1]}, "few[1]"),
+        ({"name": "a", "level": 3}, "level"),
+        ({"name": "a", "level": True}, "level"),
         ({"name": "a", "other": 1}, "other"),
         ({"name": "a", "for_": "x"}, "for_"),
         ([], "the body"),
@@ -118,8 +138,11 @@ def test_the_schema_says_what_the_reader_demands() -> None:
     assert found["required"] == ["name"]
     assert found["additionalProperties"] is False
     assert found["properties"]["name"] == {"type": "string", "maxLength": 5, "minLength": 1, "pattern": "^(?:[a-z]+)$"}
-    assert found["properties"]["for"] == {"type": ["string", "null"]}
+    assert found["properties"]["for"] == {"type": ["string", "null"], "pattern": "^[^\\u0000]*$"}
     assert found["properties"]["many"] == {"type": "array", "items": {"$ref": "#/components/schemas/Inner"}}
+    assert found["properties"]["free"] == {"$ref": "#/components/schemas/JsonObject"}
+    limits = {"facts": "maxProperties", "few": "maxItems", "level": "maximum"}
+    assert [found["properties"][name][word] for name, word in limits.items()] == [2, 2, 2]
     assert strict.shapes_in(Body) == {Body, Inner}
 
 

@@ -10,15 +10,18 @@ from flask import Blueprint, Response
 
 from audit.permit import Action
 from authz import explain, simulate, verify
+from authz.caller import Assurance
 from authz.decide import Decision, Target
-from authz.evaluate import Verdict
+from authz.evaluate import MAX_VALUE, Verdict
 from authz.people import Person
 from authz.simulate import Impact, Simulation
-from core.errors import Denied, Malformed
+from core.errors import Denied
 from web import door
-from web.api.applications import DraftBody, assurance, draft, registered, time
-from web.shapes import Able, AbleList, CertificateShown, Explained, Line, Moment, Name, Verified, WhoCanBody
-from web.strict import Text
+from web.api.applications import DraftBody, draft, registered, time
+from web.declare import Asked
+from web.kinds import Level, Line, Moment, Name, Word
+from web.shapes import Able, AbleList, CertificateShown, Explained, Verified, WhoCanBody
+from web.strict import Facts, Items, Text
 
 routes = Blueprint("api_access", __name__, url_prefix="/api/v1")
 
@@ -31,18 +34,18 @@ class SimulateBody:
     """A question to an application, and what is imagined to be otherwise: its grants, the time."""
 
     application: Name
-    action: Name
-    type: Name
+    action: Word
+    type: Word
     resource: Line = "*"
     #: uid, id or entryUUID; without it only the impact on everybody is told.
     person: Annotated[str, Text(at_most=255)] = ""
     #: As the application would send them, such as `{"resource.unit": "…"}`.
-    properties: dict[str, Any] = field(default_factory=dict)
-    assurance: int = 0
+    properties: Annotated[dict[str, Any], Facts(at_most=MAX_DRAFTS, longest=MAX_VALUE)] = field(default_factory=dict)
+    assurance: Level = 0
     at: Moment | None = None
-    add: list[DraftBody] = field(default_factory=list)
+    add: Annotated[list[DraftBody], Items(at_most=MAX_DRAFTS)] = field(default_factory=list)
     #: Ids of grants that are withdrawn.
-    withdraw: list[Name] = field(default_factory=list)
+    withdraw: Annotated[list[Name], Items(at_most=MAX_DRAFTS)] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +102,8 @@ def verify_identity() -> Response:
 @door.described(
     summary="What the policy would answer a person now, and why",
     query={
-        "person": "uid, id or entryUUID",
-        "action": "an action of the policy page, such as `request:approve`",
+        "person": Asked("uid, id or entryUUID", needed=True),
+        "action": Asked("an action of the policy page, such as `request:approve`", Action, needed=True),
         "unit": "entryUUID of the unit that the object belongs to",
         "owner": "id of the person to whom the object belongs",
     },
@@ -112,9 +115,9 @@ def explain_decision() -> Response:
     asked = door.query("person", "action", "unit", "owner")
     door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
     snapshot = door.node().world.current()
-    person = snapshot.directory.get(asked.get("person", ""))
+    person = snapshot.directory.get(asked["person"])
     target = Target("*", asked.get("unit", ""), asked.get("owner", ""))
-    return door.answer(_explained(explain.explain(snapshot, person, _action(asked.get("action", "")), target)))
+    return door.answer(_explained(explain.explain(snapshot, person, Action(asked["action"]), target)))
 
 
 @routes.post("/authz/who-can")
@@ -124,7 +127,7 @@ def who_can() -> Response:
     """The people whom the policy would allow it now."""
     wanted = door.body(WhoCanBody)
     door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
-    found = explain.who_can(door.node().world.current(), _action(wanted.action), Target("*", wanted.unit))
+    found = explain.who_can(door.node().world.current(), wanted.action, Target("*", wanted.unit))
     items = [Able(id=one.person.id, uid=one.person.uid, name=one.person.name, unit=one.person.unit, rule=one.rule) for one in found]
     return door.answer(AbleList(items=items))
 
@@ -155,15 +158,13 @@ def simulate_decision() -> Response:
 
 
 def _imagined(wanted: SimulateBody) -> Simulation:
-    if max(len(wanted.add), len(wanted.withdraw), len(wanted.properties)) > MAX_DRAFTS:
-        raise Malformed("imagine at most {limit} grants and properties at once", limit=MAX_DRAFTS)
     return Simulation(
         application=registered(wanted.application),
         action=wanted.action,
         type=wanted.type,
         resource=wanted.resource,
         facts=wanted.properties,
-        assurance=assurance(wanted.assurance),
+        assurance=Assurance(wanted.assurance),
         at=time(wanted.at),
         add=[draft(one, wanted.application, wanted.action, wanted.type) for one in wanted.add],
         withdraw=frozenset(wanted.withdraw),
@@ -181,12 +182,6 @@ def _sides(found: Impact) -> dict[str, Side]:
 def _side(people: Sequence[Person]) -> Side:
     first = [Whose(id=one.id, uid=one.uid, name=one.name, unit=one.unit) for one in people[:MOST_NAMED]]
     return Side(count=len(people), first=first)
-
-
-def _action(name: str) -> Action:
-    if name not in set(Action):
-        raise Malformed("`{action}` is not an action of the policy page; see docs/policy.md", action=name)
-    return Action(name)
 
 
 def _explained(decision: Decision) -> Explained:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
-from authz import applications
+from authz import applications, registers
 from authz.applications import Draft, Registration
 from authz.caller import Assurance
 from authz.decide import Target
@@ -17,6 +16,7 @@ from authz.snapshot import Application
 from core.errors import Malformed, NotFound
 from web import door
 from web.api.persons import done
+from web.kinds import Conditions, Effect, Level, Line, Moment, Name, Unit, Word
 from web.shapes import (
     ApiKeyMade,
     ApplicationAnswer,
@@ -26,11 +26,7 @@ from web.shapes import (
     Done,
     GrantAnswer,
     GrantBody,
-    Line,
-    Moment,
-    Name,
 )
-from web.strict import Text
 
 routes = Blueprint("api_applications", __name__, url_prefix="/api/v1")
 
@@ -54,22 +50,22 @@ class DraftBody:
     """A grant that is only imagined, for the action and type of the question."""
 
     role: Name
-    unit: Annotated[str, Text(at_most=36)] = ""
-    effect: Annotated[str, Text(at_most=8, pattern="permit|forbid")] = "permit"
+    unit: Unit = ""
+    effect: Effect = "permit"
     not_before: Moment | None = None
     not_after: Moment | None = None
-    assurance: int = 0
-    conditions: dict[str, Any] = field(default_factory=dict)
+    assurance: Level = 0
+    conditions: Conditions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceBody:
     """What an application decides about: whose it is and what is known of it. Callers may not say otherwise."""
 
-    type: Name
+    type: Word
     id: Line
-    unit: Annotated[str, Text(at_most=36)] = ""
-    properties: dict[str, Any] = field(default_factory=dict)
+    unit: Unit = ""
+    properties: Conditions = field(default_factory=dict)
 
 
 @routes.get("/applications")
@@ -187,7 +183,11 @@ def put_resource(application: str) -> Response:
 @routes.post("/assets")
 @door.open_to(door.PERSON)
 @door.described(
-    summary="Register a server or device that may have certificates", body=AssetBody, status=201, answer=Done, errors=("conflict",)
+    summary="Register a server or device that may have certificates",
+    body=AssetBody,
+    status=201,
+    answer=Done,
+    errors=("conflict", "not-found"),
 )
 def register_asset() -> Response:
     """Register an asset with its owner, unit and approved names."""
@@ -229,9 +229,7 @@ def registered(application: str) -> Application:
 
 
 def _permit(application: str, action: Action) -> Permit:
-    snapshot, known = door.node().world.current(), registered(application)
-    owner = snapshot.directory.people.get(known.owner)
-    return door.permit(action, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    return door.permit(action, registers.application_target(door.node().world.current(), registered(application)))
 
 
 def draft(wanted: GrantBody | DraftBody, application: str, action: str, kind: str) -> Draft:
@@ -249,7 +247,7 @@ def draft(wanted: GrantBody | DraftBody, application: str, action: str, kind: st
         effect=wanted.effect,
         not_before=time(wanted.not_before),
         not_after=time(wanted.not_after),
-        assurance=assurance(wanted.assurance),
+        assurance=Assurance(wanted.assurance),
         conditions=wanted.conditions,
     )
 
@@ -264,17 +262,6 @@ def time(text: str | None) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError as error:
         raise Malformed("`{text}` is not a time; write `2026-01-31T08:00:00Z`", text=text) from error
-
-
-def assurance(level: int) -> Assurance:
-    """The assurance of that number.
-
-    Raises:
-        Malformed: there is none.
-    """
-    if level not in set(Assurance):
-        raise Malformed("the assurance is 0 (any), 1 (password and code) or 2 (certificate)")
-    return Assurance(level)
 
 
 def _shown(known: Application) -> ApplicationAnswer:

@@ -9,12 +9,14 @@ from authz import decide
 from authz.decide import Target
 from ca import certificates, revocation
 from ca.certificates import Filter
+from ca.states import Standing
 from ca.tables import Certificate
 from certs import bundles
-from core.errors import Malformed
 from web import door
 from web.api.requests import moment
-from web.shapes import CertificateAnswer, CertificateList, Reason
+from web.declare import Asked
+from web.kinds import Digits, Yes
+from web.shapes import CertificateAnswer, CertificateList, Reason, Release, Suspension
 
 routes = Blueprint("api_certificates", __name__, url_prefix="/api/v1/certificates")
 
@@ -30,10 +32,10 @@ _AUTHORITY = {"authority": "id of the authority, where several have issued this 
     query={
         "subject": "`person:…`, `server:…`, `application:…`",
         "profile": "only this profile",
-        "standing": "`valid`, `suspended` or `revoked`",
+        "standing": Asked("where it stands, its dates aside", Standing),
         "name": "part of the common name",
-        "mine": "`1`: only the caller's own",
-        "after": "`next` of the page before",
+        "mine": Asked("`1`: only the caller's own", Yes),
+        "after": Asked("`next` of the page before", Digits),
     },
     answer=CertificateList,
 )
@@ -85,12 +87,11 @@ def revoke(serial: str) -> Response:
 @routes.post("/<serial>/suspend")
 @door.open_to(door.PERSON)
 @door.described(
-    summary="Put on hold until released", query=_AUTHORITY, body=Reason, answer=CertificateAnswer, errors=("not-found", "conflict")
+    summary="Put on hold until released", query=_AUTHORITY, body=Suspension, answer=CertificateAnswer, errors=("not-found", "conflict")
 )
 def suspend(serial: str) -> Response:
     """Put on hold."""
-    if door.body(Reason).reason not in {"certificateHold", "unspecified"}:
-        raise Malformed("the reason of a suspension is `certificateHold`; revoke the certificate for any other")
+    door.body(Suspension)
     found, permit = _permitted(serial, Action.CERT_SUSPEND)
     with door.changing() as tx:
         told = shown(revocation.suspend(tx, found.authority, found.serial, permit=permit))
@@ -99,11 +100,10 @@ def suspend(serial: str) -> Response:
 
 @routes.post("/<serial>/release")
 @door.open_to(door.PERSON)
-@door.described(summary="End a suspension", query=_AUTHORITY, body=Reason, answer=CertificateAnswer, errors=("not-found", "conflict"))
+@door.described(summary="End a suspension", query=_AUTHORITY, body=Release, answer=CertificateAnswer, errors=("not-found", "conflict"))
 def release(serial: str) -> Response:
     """End a suspension."""
-    if door.body(Reason).reason not in {"removeFromCRL", "unspecified"}:
-        raise Malformed("the reason of a release is `removeFromCRL`; leave it out, or revoke the certificate for any other")
+    door.body(Release)
     found, permit = _permitted(serial, Action.CERT_RELEASE)
     with door.changing() as tx:
         told = shown(revocation.release(tx, found.authority, found.serial, permit=permit))

@@ -18,6 +18,8 @@ from authz.decide import Target
 from authz.evaluate import Verdict
 from core.errors import Malformed, Unavailable
 from web import door
+from web.declare import Asked
+from web.kinds import Cursor, Digits, TrailQuery
 from web.shapes import EventAnswer, EventList, ExportBody
 
 routes = Blueprint("api_events", __name__)
@@ -56,7 +58,11 @@ class ReplayAnswer:
 @door.open_to(door.PERSON)
 @door.described(
     summary="Find entries of the trail, newest first",
-    query={"q": "terms such as `actor:oa code:CA* -out:ok since:2026-01-31`", "after": "`next` of the page before", "limit": "at most 500"},
+    query={
+        "q": Asked("terms such as `actor:oa code:CA* -out:ok since:2026-01-31`", TrailQuery),
+        "after": Asked("`next` of the page before", Cursor),
+        "limit": Asked("at most 500", Digits),
+    },
     answer=EventList,
 )
 def listing() -> Response:

@@ -23,7 +23,7 @@ def live() -> Response:
 
 @routes.get("/readyz")
 @door.open_to(door.ANYONE)
-@door.described(summary="Whether requests can be served; 503 with the reasons when not", gives="application/json")
+@door.described(summary="Whether requests can be served; 503 with the reasons when not", also=503, gives="application/json")
 def ready() -> Response:
     """What keeps the node from serving, if anything does."""
     node = door.node()

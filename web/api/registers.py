@@ -5,20 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from flask import Blueprint, Response
 
 from audit.permit import Action
 from authz import registers
-from authz.decide import Target
-from core.errors import NotFound
 from web import door
+from web.api.applications import registered
 from web.api.requests import moment
+from web.declare import Asked
+from web.strict import Text
 
 routes = Blueprint("api_registers", __name__, url_prefix="/api/v1")
 
-_PAGES = {"after": "`next` of the page before"}
+_GRANTS = Annotated[str, Text(at_most=16, pattern="(?:g?[0-9]{1,15})?")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,12 @@ class AssetPage:
 
 @routes.get("/applications/<application>/grants")
 @door.open_to(door.PERSON)
-@door.described(summary="Grants of an application, withdrawn ones as well", query=_PAGES, answer=GrantPage, errors=("not-found",))
+@door.described(
+    summary="Grants of an application, withdrawn ones as well",
+    query={"after": Asked("`next` of the page before", _GRANTS)},
+    answer=GrantPage,
+    errors=("not-found",),
+)
 def grants(application: str) -> Response:
     """Who may, or may not, do what in it."""
     after = door.query("after").get("after", "")
@@ -110,7 +116,9 @@ def keys(application: str) -> Response:
 
 @routes.get("/assets")
 @door.open_to(door.PERSON)
-@door.described(summary="Servers, devices and applications that the caller may see", query=_PAGES, answer=AssetPage)
+@door.described(
+    summary="Servers, devices and applications that the caller may see", query={"after": "`next` of the page before"}, answer=AssetPage
+)
 def assets() -> Response:
     """One's own, and those of the units that one's roles stand above."""
     found = registers.assets(door.node().world.current(), door.caller(), door.query("after").get("after", ""))
@@ -121,12 +129,7 @@ def assets() -> Response:
 
 
 def _must_read(application: str) -> None:
-    snapshot = door.node().world.current()
-    known = snapshot.applications.get(application)
-    if known is None:
-        raise NotFound("there is no application `{application}`", application=application)
-    owner = snapshot.directory.people.get(known.owner)
-    door.permit(Action.REGISTER_READ, Target(f"app:{application}", known.unit, owner.id if owner else ""))
+    door.permit(Action.REGISTER_READ, registers.application_target(door.node().world.current(), registered(application)))
 
 
 def _grant(row: Any) -> GrantShown:

@@ -11,9 +11,12 @@ from authz import decide
 from authz.decide import Target
 from ca import registration, subjects
 from ca.registration import Draft, Filter
+from ca.states import RequestState
 from ca.tables import Request
 from certs import csr
 from web import door
+from web.declare import Asked
+from web.kinds import Digits, Yes
 from web.shapes import Comment, Decided, RequestAnswer, RequestBody, RequestList
 
 routes = Blueprint("api_requests", __name__, url_prefix="/api/v1/requests")
@@ -46,10 +49,10 @@ def submit() -> Response:
 @door.described(
     summary="Requests that the caller made or decides on, newest first",
     query={
-        "state": "only this state",
+        "state": Asked("only this state", RequestState),
         "profile": "only this profile",
-        "mine": "`1`: only the caller's own",
-        "after": "`next` of the page before",
+        "mine": Asked("`1`: only the caller's own", Yes),
+        "after": Asked("`next` of the page before", Digits),
     },
     answer=RequestList,
 )

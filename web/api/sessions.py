@@ -25,6 +25,7 @@ routes = Blueprint("api_sessions", __name__, url_prefix="/api/v1")
 @door.described(
     summary="Log in: with name, password and one-time code, or with a person's client certificate and an empty body",
     body=Login,
+    or_nothing=True,
     status=201,
     answer=SessionOpened,
     errors=("rate-limited", "code-used"),

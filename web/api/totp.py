@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
@@ -9,12 +12,62 @@ from authz import enrol, totp
 from authz.decide import Target
 from authz.login import Attempt
 from authz.totp import Offer
-from core.errors import Malformed
 from web import door
 from web.api.requests import moment
-from web.shapes import CodeFor, CodeIssued, EnrolBegun, EnrolBody, EnrolFinish, RecoveryCodes
+from web.kinds import Line, Secret
+from web.strict import Text
 
 routes = Blueprint("api_totp", __name__, url_prefix="/api/v1/totp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeFor:
+    """The person who is to enrol one-time codes."""
+
+    person: Line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeIssued:
+    """A one-time enrolment code, to be handed over in person. It is shown once."""
+
+    code: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolBody:
+    """Begin to enrol one-time codes: password and the registrar's code, or a session begun by certificate with nothing."""
+
+    uid: Line
+    password: Secret
+    code: Annotated[str, Text(at_most=64, at_least=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolBegun:
+    """The secret for the person's generator. It counts once its first code was shown."""
+
+    id: str
+    secret: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolFinish:
+    """The first code of the new generator, with what `EnrolBody` gave."""
+
+    totp: Annotated[str, Text(at_most=8, pattern="[0-9]{6,8}")]
+    uid: Annotated[str, Text(at_most=255)] = ""
+    password: Annotated[str, Text(at_most=1_024)] = ""
+    code: Annotated[str, Text(at_most=64)] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryCodes:
+    """Codes for the day the generator is lost. They are shown once."""
+
+    codes: list[str]
 
 
 @routes.post("/codes")
@@ -42,6 +95,7 @@ def hand_out() -> Response:
 @door.described(
     summary="Begin to enrol: name, password and the registrar's code; in a session begun by certificate an empty body",
     body=EnrolBody,
+    or_nothing=True,
     status=201,
     answer=EnrolBegun,
     errors=("rate-limited",),
@@ -74,8 +128,6 @@ def finish() -> Response:
 
 
 def _begin_with_password(wanted: EnrolBody) -> Offer:
-    if not wanted.uid:
-        raise Malformed("give `uid`, `password` and `code`, or an empty body in a session")
     with door.visit().recorded_there():
         return enrol.begin(door.node().world, _attempt(wanted))
 

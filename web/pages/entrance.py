@@ -12,9 +12,9 @@ from authz import enrol, login, sessions
 from authz.decide import Target
 from authz.login import Attempt
 from core.errors import Error, Unauthenticated
-from web import callers, door, problems
+from web import callers, door
 from web.pages import forms, frame
-from web.pages.problem import said
+from web.pages.problem import again
 
 blueprint = Blueprint("entrance", __name__)
 
@@ -61,7 +61,7 @@ def by_certificate() -> AnyResponse:
     except Error as error:
         if seen.certificate is not None:
             callers.certificate_refused(door.visit(), error)
-        return _again("entrance/login.html", error, form=forms.Login(formdata=None), next=_next())
+        return again("entrance/login.html", error, form=forms.Login(formdata=None), next=_next())
 
 
 @blueprint.post("/logout")
@@ -95,7 +95,7 @@ def begin() -> AnyResponse:
         with door.visit().recorded_there():
             offer = enrol.begin(door.node().world, _attempt(form, form.code.data))
     except Error as error:
-        return _again("entrance/enrol.html", error, form=form)
+        return again("entrance/enrol.html", error, form=form)
     shown = forms.Connect(formdata=None, uid=form.uid.data, enrolment=form.code.data)
     return make_response(render_template("entrance/connect.html", form=shown, qr=frame.qr(offer.uri), secret=offer.secret, problem=""))
 
@@ -111,7 +111,7 @@ def connect() -> AnyResponse:
         with door.visit().recorded_there():
             codes = enrol.finish(door.node().world, _attempt(form, form.enrolment.data), form.code.data)
     except Error as error:
-        return _again("entrance/connect.html", error, form=form, qr="")
+        return again("entrance/connect.html", error, form=form, qr="")
     return make_response(render_template("entrance/codes.html", codes=codes, onward=url_for("entrance.login_")))
 
 
@@ -137,7 +137,7 @@ def begin_again() -> str:
 
 @blueprint.post("/authenticator/connect")
 @door.open_to(door.PERSON)
-def connect_again() -> AnyResponse:
+def connectagain() -> AnyResponse:
     """The first code of the new phone."""
     form, person, permit = forms.NewPhone(), door.caller().person, door.permit(Action.TOTP_ENROL, _myself())
     assert person is not None
@@ -145,7 +145,7 @@ def connect_again() -> AnyResponse:
         with door.changing() as tx:
             codes = enrol.finish_in_session(tx, door.node().world, person, form.code.data or "", permit=permit)
     except Error as error:
-        return _again("entrance/authenticator.html", error, form=form, qr="")
+        return again("entrance/authenticator.html", error, form=form, qr="")
     return make_response(render_template("entrance/codes.html", codes=codes, onward=url_for("staff.home")))
 
 
@@ -156,21 +156,13 @@ def _come_in(template: str, form: forms.Login | forms.Recover) -> AnyResponse:
         with door.visit().recorded_there():
             return _welcome(login.by_password(door.node().world, _attempt(form, form.code.data)))
     except Error as error:
-        return _again(template, error, form=form, next=_next())
+        return again(template, error, form=form, next=_next())
 
 
 def _welcome(opened: sessions.Opened) -> AnyResponse:
     roles = {holding.role for holding in door.node().world.current().roles(opened.person.uuid)}
     response = redirect(_next() or url_for(frame.landing(roles)))
     door.set_cookie(response, opened.token)
-    return response
-
-
-def _again(template: str, error: Error, **shown: object) -> AnyResponse:
-    """The same form with what was wrong; the door records what nobody has recorded yet."""
-    door.visit().note(error)
-    response = make_response(render_template(template, problem=said(error), **shown), problems.STATUS[error.code])
-    response.headers.extend(field for field in problems.headers(error) if field[0] == "Retry-After")
     return response
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import Field, HiddenField, PasswordField, SelectField, StringField
+from wtforms import BooleanField, DateField, Field, HiddenField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import InputRequired, Length, Optional
 
+from audit.permit import Action
 from web.pages import words
 
 
 def _needed(longest: int) -> list[Any]:
     return [InputRequired(_l("Please fill this in.")), Length(max=longest, message=_l("That is too long."))]
+
+
+def _optional(longest: int) -> list[Any]:
+    return [Length(max=longest, message=_l("That is too long."))]
+
+
+def _choices(known: Mapping[str, Any]) -> list[SelectChoice]:
+    return [SelectChoice(*each) for each in known.items()]
 
 
 class Login(FlaskForm):  # type: ignore[misc]
@@ -71,7 +81,7 @@ class Decide(FlaskForm):  # type: ignore[misc]
 class Revoke(FlaskForm):  # type: ignore[misc]
     """Why a certificate ends."""
 
-    reason: Field = SelectField(_l("Reason"), choices=[SelectChoice(*each) for each in words.REVOCATION.items()], default="unspecified")
+    reason: Field = SelectField(_l("Reason"), choices=_choices(words.REVOCATION), default="unspecified")
 
 
 class HandOut(FlaskForm):  # type: ignore[misc]
@@ -94,17 +104,61 @@ class Confirm(FlaskForm):  # type: ignore[misc]
     unit: Field = StringField(validators=_needed(64))
 
 
-class LogOut(FlaskForm):  # type: ignore[misc]
-    """Who is logged out everywhere."""
+class Account(FlaskForm):  # type: ignore[misc]
+    """Whose account is logged out, blocked or let in again, and why."""
 
     uid: Field = StringField(_l("Account"), validators=_needed(128))
+    reason: Field = StringField(_l("Reason"), validators=_optional(255))
+
+
+class Explain(FlaskForm):  # type: ignore[misc]
+    """An act of the policy page, and of whom on what it is asked."""
+
+    action: Field = SelectField(_l("Action"), choices=sorted(Action))
+    person: Field = StringField(_l("Account of the person"), validators=_optional(128))
+    unit: Field = StringField(_l("Unit that the object belongs to"), validators=_optional(255))
 
 
 class Switch(FlaskForm):  # type: ignore[misc]
-    """Which application is switched off, or on again."""
+    """Whether something is to be on or off."""
 
-    application: Field = HiddenField(validators=_needed(64))
     active: Field = HiddenField(validators=_needed(4))
+
+
+class Register(FlaskForm):  # type: ignore[misc]
+    """What is said of an application when it is registered; lists are words with blanks between."""
+
+    id: Field = StringField(_l("Id"), validators=_needed(40))
+    name: Field = StringField(_l("Name"), validators=_needed(255))
+    unit: Field = StringField(_l("Unit"), validators=_needed(255))
+    owner: Field = StringField(_l("Account of the owner"), validators=_needed(128))
+    actions: Field = StringField(_l("Actions"), validators=_needed(2000))
+    types: Field = StringField(_l("Resource types"), validators=_needed(2000))
+    asserts: Field = StringField(_l("Properties that it may tell"), default="resource.unit", validators=_optional(2000))
+    proxy: Field = BooleanField(_l("Its proxy may ask at the gate"))
+
+
+class Withdraw(FlaskForm):  # type: ignore[misc]
+    """Which key or grant counts no longer."""
+
+    id: Field = HiddenField(validators=_needed(64))
+
+
+class Ask(FlaskForm):  # type: ignore[misc]
+    """A question to an application, and a grant that is imagined to be there or gone."""
+
+    person: Field = StringField(_l("Account of the person"), validators=_optional(128))
+    action: Field = SelectField(_l("Action"), validate_choice=False)
+    type: Field = SelectField(_l("Resource type"), validate_choice=False)
+    resource: Field = StringField(_l("Resource"), validators=_optional(255))
+    unit: Field = StringField(_l("Unit of the resource"), validators=_optional(255))
+    assurance: Field = SelectField(_l("Signed in with"), choices=_choices(words.ASSURANCE), default="0")
+    effect: Field = SelectField(_l("Imagine a grant that"), choices=_choices(words.IMAGINED), default="")
+    role: Field = StringField(_l("Role"), validators=_optional(64))
+    scope: Field = StringField(_l("For resources of the unit"), validators=_optional(255))
+    least: Field = SelectField(_l("Signed in at least with"), choices=_choices(words.ASSURANCE), default="0")
+    until: Field = DateField(_l("Until the end of"), validators=[Optional()])
+    withdraw: Field = StringField(_l("Imagine this grant withdrawn"), validators=_optional(20))
 
 
 class Accept(FlaskForm):  # type: ignore[misc]

@@ -31,9 +31,13 @@ PLACES = (
     ("staff.home", _l("My certificates"), frozenset(ROLES)),
     ("desk.queue", _l("Desk"), frozenset({"registrar"})),
     ("trail.events", _l("Trail"), frozenset({"auditor"})),
-    ("offices.security", _l("Security"), frozenset({"security-admin"})),
-    ("offices.system", _l("System"), frozenset({"system-admin"})),
+    ("applications.listing", _l("Applications"), frozenset({"app-owner", "security-admin", "system-admin"})),
+    ("security.overview", _l("Security"), frozenset({"security-admin"})),
+    ("system.overview", _l("System"), frozenset({"system-admin"})),
 )
+
+#: Parts that stand within a place of another name.
+_WITHIN = {"grants": "applications"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def places() -> tuple[Place, ...]:
     """Where the caller can act, in the order of the navigation."""
     roles = set(door.caller().actor.roles)
     here = (request.endpoint or "").partition(".")[0]
+    here = _WITHIN.get(here, here)
     reachable = [(endpoint, label) for endpoint, label, needed in PLACES if needed & roles]
     return tuple(Place(url_for(endpoint), str(label), current=_stands(endpoint, here)) for endpoint, label in reachable)
 
@@ -101,7 +106,7 @@ def landing(roles: AbstractSet[str]) -> str:
 
 
 def _stands(endpoint: str, here: str) -> bool:
-    return endpoint.partition(".")[0] == here and (here != "offices" or endpoint == request.endpoint)
+    return endpoint.partition(".")[0] == here
 
 
 def _same_page(wanted: str) -> str:

@@ -35,9 +35,9 @@ def register(app: Flask) -> None:
 
 
 def compile_catalogue(source: Path) -> None:
-    """Bring the `.mo` beside the `.po` file `source` up to date, whole or not at all."""
+    """Bring the `.mo` beside the `.po` file `source` up to date, whole or not at all; who may not write here keeps the one there is."""
     target = source.with_suffix(".mo")
-    if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
+    if target.exists() and (target.stat().st_mtime >= source.stat().st_mtime or not os.access(target.parent, os.W_OK)):
         return
     scratch = target.with_suffix(f".{os.getpid()}")
     with source.open("rb") as text, scratch.open("wb") as out:

@@ -15,13 +15,8 @@ from flask import url_for
 from flask_babel import format_number
 from flask_babel import gettext as _
 
-from audit.permit import Action
-from authz import decide
-from authz.decide import Target
-from authz.snapshot import CONFIRMED, Freshness
 from ca.subjects import Facts, find_facts
 from certs.profiles import PROFILES
-from ops.reconcile import Result
 from web import door
 from web.pages import language, words
 
@@ -186,111 +181,3 @@ def verdict(log: Any) -> SimpleNamespace:
     """What checking a log has found."""
     word = words.Word(_("Broken"), "bad") if log.problem else words.Word(_("Whole"), "good")
     return SimpleNamespace(origin=log.origin, size=format_number(log.size), root=log.root, key=log.key, problem=log.problem, verdict=word)
-
-
-def alarms(world: Any) -> list[str]:
-    """What keeps the directory from counting as it is."""
-    found = []
-    if world.refused:
-        found.append(
-            str(_("A change of the directory is held back: it would take many roles at once. Until it is accepted, the former one counts."))
-        )
-    if world.current().freshness is Freshness.STALE:
-        found.append(str(_("The directory has not been read for too long: every decision is no. Tell the operator.")))
-    return found
-
-
-def holdings(snapshot: Any, caller: Any) -> list[SimpleNamespace]:
-    """Every holding of a role that must be confirmed, those that wait first."""
-    rows = []
-    for uuid, held in snapshot.directory.holdings.items():
-        person = snapshot.directory.people[uuid]
-        counting, unconfirmed = snapshot.roles(uuid), snapshot.unconfirmed(uuid)
-        for holding in sorted(held):
-            if holding not in unconfirmed and holding.role not in CONFIRMED:
-                continue
-            word = _standing(holding, counting, unconfirmed)
-            confirmable = holding in unconfirmed and _may_confirm(snapshot, caller, person)
-            rows.append(_holding(person, holding, word, confirmable=confirmable))
-    return sorted(rows, key=lambda row: (row.state.look == "good", row.stored_role, row.name))
-
-
-def _standing(holding: Any, counting: Any, unconfirmed: Any) -> words.Word:
-    if holding in counting:
-        return words.Word(_("Confirmed"), "good")
-    return words.Word(_("Not confirmed"), "wait") if holding in unconfirmed else words.Word(_("Does not count"), "bad")
-
-
-def _may_confirm(snapshot: Any, caller: Any, person: Any) -> bool:
-    target = Target(f"person:{person.id}", person.unit, person.id)
-    return decide.decide(snapshot, caller, Action.PERSON_CONFIRM, target).allowed
-
-
-def _holding(person: Any, holding: Any, word: words.Word, *, confirmable: bool) -> SimpleNamespace:
-    return SimpleNamespace(
-        name=language.named(person),
-        role=words.say(words.ROLE, holding.role),
-        stored_role=holding.role,
-        unit=unit(holding.unit),
-        state=word,
-        person_id=person.uuid,
-        unit_id=holding.unit,
-        confirmable=confirmable,
-    )
-
-
-def authority(row: Any, last: Any) -> SimpleNamespace:
-    """An authority and how fresh its revocation list is."""
-    certificate_ = x509.load_der_x509_certificate(row.cert)
-    late = last is not None and last.next_update <= door.node().clock()
-    word = (
-        words.Word(_("Stopped"), "bad")
-        if row.stopped
-        else words.Word(_("List overdue"), "bad")
-        if late
-        else words.Word(_("Working"), "good")
-    )
-    return SimpleNamespace(
-        id=row.id,
-        name=row.name,
-        not_after=certificate_.not_valid_after_utc,
-        list_number=last.number if last else None,
-        next_update=last.next_update if last else None,
-        state=word,
-    )
-
-
-def applications(snapshot: Any, caller: Any) -> list[SimpleNamespace]:
-    """Every application, and whether the caller may switch it."""
-    on, off = words.Word(_("In use"), "good"), words.Word(_("Switched off"), "bad")
-    return [
-        SimpleNamespace(
-            id=one.id,
-            name=one.name,
-            active=one.active,
-            state=on if one.active else off,
-            switchable=decide.decide(snapshot, caller, Action.APPLICATION_SWITCH, Target(f"app:{one.id}", one.unit)).allowed,
-        )
-        for _id, one in sorted(snapshot.applications.items())
-    ]
-
-
-def tiles(node: Any, compared: Result | None) -> list[SimpleNamespace]:
-    """The figures on top of the system page."""
-    snapshot = node.world.current()
-    fresh = words.Word(_("Fresh"), "good") if snapshot.freshness is Freshness.FRESH else words.Word(_("Too old"), "bad")
-    closed = words.Word(_("Cannot be written"), "bad") if node.trail.closed else words.Word(_("Writable"), "good")
-    counted = words.Word(_("In force"), "good")
-    agree = words.Word(_("Contradictions"), "bad") if compared and compared.open else words.Word(_("In agreement"), "good")
-    seconds = round((node.clock() - compared.at).total_seconds()) if compared else None
-    return [
-        SimpleNamespace(label=_("Directory read"), figure=_("%(seconds)s s ago", seconds=round(node.world.directory_age)), state=fresh),
-        SimpleNamespace(label=_("Persons"), figure=format_number(len(snapshot.directory.people)), state=counted),
-        SimpleNamespace(label=_("Applications"), figure=format_number(len(snapshot.applications)), state=counted),
-        SimpleNamespace(label=_("Trail"), figure=_("2 logs"), state=closed),
-        SimpleNamespace(
-            label=_("Facts and records compared"),
-            figure="–" if seconds is None else _("%(seconds)s s ago", seconds=seconds),
-            state=words.Word(_("Not compared yet"), "wait") if compared is None else agree,
-        ),
-    ]

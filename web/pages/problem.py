@@ -37,6 +37,14 @@ def problem(error: Error, status: int) -> AnyResponse:
     return response
 
 
+def again(template: str, error: Error, **shown: object) -> AnyResponse:
+    """The same page once more with what was wrong; the door records what nobody has recorded yet."""
+    door.visit().note(error)
+    response: Response = make_response(render_template(template, problem=said(error), **shown), problems.STATUS[error.code])
+    response.headers.extend(field for field in problems.headers(error) if field[0] == "Retry-After")
+    return response
+
+
 #: Facts that are stored words: how they are said. Several stand beside each other with a `/`.
 _STORED: Mapping[str, Mapping[str, Any]] = {
     "needed": words.ROLE,

@@ -73,6 +73,43 @@ AUTHENTICATION: Mapping[str, Any] = {
     "none": _l("not at all"),
 }
 
+#: How a person signed in, by the number that grants ask for.
+ASSURANCE: Mapping[str, Any] = {
+    "0": _l("anything"),
+    "1": _l("password and one-time code"),
+    "2": _l("client certificate"),
+}
+
+#: What a grant says.
+EFFECT: Mapping[str, Any] = {"permit": _l("may"), "forbid": _l("must not")}
+
+#: Of a grant, an application, an answer.
+IN_FORCE, NOT_YET, ENDED = _l("In force"), _l("Not yet"), _l("Ended")
+IN_USE, SWITCHED_OFF = _l("In use"), _l("Switched off")
+NOW, THEN = _l("Now"), _l("Then")
+
+#: What directory and confirmation make of a role.
+AGREEMENT: Mapping[str, Word] = {
+    "counts": Word(_l("Confirmed"), "good"),
+    "unconfirmed": Word(_l("Not confirmed"), "wait"),
+    "excluded": Word(_l("Does not count"), "bad"),
+    "gone": Word(_l("Not in the directory"), "wait"),
+}
+
+#: The worker's jobs.
+JOB: Mapping[str, Any] = {
+    "issuance": _l("Issue what was approved"),
+    "lists": _l("Publish revocation lists"),
+    "checkpoint ca": _l("Sign the head of the log of keys and certificates"),
+    "checkpoint access": _l("Sign the head of the log of logins and decisions"),
+    "directory": _l("Read the directory"),
+    "reconciler": _l("Compare facts and records"),
+    "listener": _l("Renew the service's own certificate"),
+}
+
+#: What is imagined before a grant is added.
+IMAGINED: Mapping[str, Any] = {"": _l("– none –"), "permit": _l("lets the role"), "forbid": _l("forbids the role")}
+
 #: Reasons of a revocation that a person may give (RFC 5280 section 5.3.1), the holder's first.
 REVOCATION: Mapping[str, Any] = {
     "superseded": _l("I have a newer certificate"),
@@ -136,6 +173,25 @@ REASON: Mapping[str, Any] = {
     "privilegeWithdrawn": _l("right withdrawn"),
     "certificateHold": _l("suspended for now"),
     "unspecified": _l("no reason given"),
+}
+
+#: Why an application is told yes or no.
+VERDICT: Mapping[str, Any] = {
+    "granted": _l("a grant allows it"),
+    "wrong_role": _l("none of the roles has a grant"),
+    "no_grant": _l("nobody has been given this"),
+    "out_of_scope": _l("the role counts for other units"),
+    "expired": _l("the grant has ended"),
+    "not_yet_valid": _l("the grant has not begun"),
+    "condition": _l("a condition is not met"),
+    "step_up": _l("a stronger way of signing in is needed"),
+    "forbidden": _l("a grant forbids it"),
+    "unregistered_action": _l("the application has not registered the action"),
+    "unregistered_type": _l("the application has not registered the resource type"),
+    "over_budget": _l("too many grants for one question"),
+    "inactive": _l("the account has ended"),
+    "blocked": _l("the account is blocked"),
+    "stale": _l("the directory has not been read for too long"),
 }
 
 #: What went wrong, as a heading, by the code of the error.

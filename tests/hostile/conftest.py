@@ -1,0 +1,76 @@
+"""Demonstrations that are there to be attacked: what is done to them is not undone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from audit.event import Event, Kind
+from audit.permit import Actor, ActorKind
+from audit.record import recording
+from authz.sessions import open_session
+from core.settings import load
+from ops import running
+from ops.demo import make_demo
+from tests.web.conftest import Service, free_ports
+from web.server import serve
+
+#: What a name must not be able to do: end an attribute or a tag, begin an element, a handler, a formula, a template, a line.
+PAYLOAD = "=1+1\"'><x-evil onevil=1>{{7*7777777}}"
+
+
+@contextmanager
+def demonstration(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> Iterator[Service]:
+    """A demonstration in `folder` that is served; `prepare` is given its home before anybody looks at it."""
+    https, http = free_ports(2)
+    environ = {
+        "YUMEN_HOME": str(folder / "var"),
+        "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
+        "YUMEN_WEB_HTTP": f"127.0.0.1:{http}",
+        "YUMEN_WEB_HTTPS_URL": f"https://localhost:{https}",
+        "YUMEN_WEB_HTTP_URL": f"http://127.0.0.1:{http}",
+    }
+    made = make_demo(folder / "var", environ, tell=lambda _: None)
+    prepare(folder / "var")
+    with running.embedded(load(environ)) as node:
+        servers = serve(node)
+        servers.start()
+        found = Service(node, json.loads(made.accounts.read_bytes()), folder)
+        yield found
+        found.close()
+        servers.stop()
+
+
+def session(service: Service, uid: str) -> str:
+    """A session of this person, opened without waiting for the next one-time code."""
+    world = service.node.world
+    person = world.current().directory.by_uid[uid]
+    with recording(service.node.trail) as tx:
+        opened = open_session(tx, world, person, "password+totp")
+        tx.record(Event(kind=Kind.LOGIN, actor=Actor(ActorKind.PERSON, person.id, "password+totp"), object=f"session:{opened.session}"))
+    return opened.token
+
+
+def poison(home: Path) -> None:
+    """Let every name in the directory be an attack."""
+    path = home / "directory.ldif"
+    names = re.compile(r"^(displayname|cn|ou;lang-zh|ou;lang-en|title):(:?) (.*)$", re.MULTILINE)
+
+    def evil(match: re.Match[str]) -> str:
+        value = base64.b64decode(match[3]).decode() if match[2] else match[3]
+        return f"{match[1]}:: {base64.b64encode((PAYLOAD + value)[:60].encode()).decode()}"
+
+    path.write_text(names.sub(evil, path.read_text("utf-8")), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A demonstration whose directory is full of attacks."""
+    with demonstration(tmp_path_factory.mktemp("poisoned"), poison) as found:
+        yield found

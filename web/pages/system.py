@@ -1,0 +1,34 @@
+"""The system administrator's place: is everything well, and what others rely on: keys, lists, jobs, room to grow."""
+
+from __future__ import annotations
+
+from flask import Blueprint, render_template
+
+from audit.permit import Action
+from authz.decide import Target
+from ca import certificates, crls
+from ops import capacity, jobs, readiness, reconcile
+from ops.leadership import is_led
+from web import door
+from web.pages import figures
+
+blueprint = Blueprint("system", __name__, url_prefix="/system")
+
+
+@blueprint.get("")
+@door.open_to(door.PERSON)
+def overview() -> str:
+    """Whether what others rely on is fresh."""
+    door.permit(Action.SYSTEM_READ, Target("system"))
+    node, now = door.node(), door.node().clock()
+    with node.database.reading() as session:
+        return render_template(
+            "system/overview.html",
+            reasons=readiness.reasons(node, node.lead),
+            tiles=figures.tiles(node, reconcile.last(session)),
+            authorities=[figures.authority(row, crls.latest(session, row.id), now) for row in certificates.authorities(session)],
+            led=is_led(node.settings, session),
+            jobs=[figures.job(one) for one in jobs.look(node, session, now)],
+            room=figures.room(capacity.look(node.settings, session, now)),
+            compared=figures.compared(reconcile.last(session)),
+        )
