@@ -97,21 +97,34 @@ def _tell(found: Assessment, language: str) -> None:
 
 @click.command(cls=Command, example="yumen backup --to /srv/backups")
 @click.option(
-    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the backup (default: backups/ of the home)."
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the backup, in place of the targets of the settings; without any it is backups/ of the home.",
 )
 @json_option
 def backup(*, folder: Path | None, as_json: bool) -> None:
     """Write a backup of the home into one file, encrypted and signed, beside the running service; read it back, and record it.
 
-    The unsealing secret of the worker opens it, and is not in it. Exit 1 when anything refused; then nothing is left.
+    It goes to every target that the settings name, is read back there, and what is over there is taken away. The unsealing
+    secret of the worker opens it, and is not in it. Exit 1 when anything refused; where it did, nothing is left.
     """
+    from ops import keeping
     from ops.backup import run
 
+    settings = _settings()
     with output.progress("backup") as tell:
-        made = run(_settings(), folder, tell=tell)
-    told = {"backup": str(made.path), "size": made.size, "sha256": made.sha256}
+        if folder is None and settings.backup.targets:
+            kept = keeping.run(settings, tell=tell)
+            made, where, stored = kept.made, kept.made.name, kept.targets
+        else:
+            made = run(settings, folder, tell=tell)
+            where, stored = str(made.path), {}
     heads = {log: {"epoch": head.epoch, "size": head.size} for log, head in made.manifest.logs.items()}
-    output.show({**told, "logs": heads}, as_json=as_json)
+    told = {"backup": where, "size": made.size, "sha256": made.sha256, "logs": heads}
+    output.show({**told, **({"targets": {name: why or "stored" for name, why in stored.items()}} if stored else {})}, as_json=as_json)
+    if any(stored.values()):
+        raise SystemExit(output.FAILED)
 
 
 _files = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +43,8 @@ class Command(click.Command):
             formatter.write_text(self.example)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run, and end with 1 when the domain says no."""
+        """Run, and end with 1 when the domain says no. What is logged meanwhile goes beside the answer, not into it."""
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr), cache_logger_on_first_use=False)
         try:
             return super().invoke(ctx)
         except (Error, BadSettings) as error:

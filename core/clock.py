@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
+#: The province's own zone: people read times in it, whatever the server's.
+ZONE = dt.timezone(dt.timedelta(hours=8))
+
 #: Gives the present moment, aware and in UTC.
 Clock = Callable[[], dt.datetime]
 
@@ -25,3 +28,10 @@ def moment(stored: str | dt.datetime) -> dt.datetime:
     if isinstance(stored, dt.datetime):
         return stored.astimezone(dt.UTC)
     return dt.datetime.fromisoformat(stored).replace(tzinfo=dt.UTC)
+
+
+def span(length: dt.timedelta) -> str:
+    """A length of time as the settings write it, in its largest whole unit."""
+    units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
+    whole = length // dt.timedelta(milliseconds=1)
+    return next(f"{whole // size}{name}" for name, size in units if whole % size == 0)

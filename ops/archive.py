@@ -10,6 +10,7 @@ the public key can see that an archive is whole without being able to read it.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ from core.errors import Malformed
 from core.seal import Carried
 
 MAGIC = b"yumen-backup-1\n"
+#: How finished archives are named: names sort by time.
+NAME = re.compile(r"yumen-(\d{8}T\d{6}Z)-[0-9a-f]{8}\.backup")
 #: What is encrypted at once: larger pieces need more memory, smaller ones more calls.
 PIECE = 1 << 20
 #: No record is longer: a manifest names every file, a piece grows by a little when it cannot be compressed.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -39,8 +38,6 @@ from ops.node import Node, open_node
 
 #: The purpose in the worker's vault under which the key of backups is sealed.
 PURPOSE = "backup"
-#: How finished backups are named: names sort by time.
-NAME = re.compile(r"yumen-(\d{8}T\d{6}Z)-[0-9a-f]{8}\.backup")
 #: What the database is called in an archive; files of the home begin with `HOME`.
 SQLITE, POSTGRES, HOME = "database.sqlite", "database.dump", "home/"
 #: What is kept of a home besides the database; of folders everything in them.

@@ -23,8 +23,9 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import homes, measures, postgres, reconcile
+from ops import copies, homes, measures, postgres, reconcile
 from ops.leadership import is_led
+from ops.notices import outbox
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
 UNSIGNED = dt.timedelta(seconds=15)
@@ -53,12 +54,13 @@ def look(settings: Settings) -> Look:
     try:
         problems = _schema(database)
         with database.reading() as session:
+            notices = [] if problems else outbox.problems(session, now)
             facts = _facts(settings, session, now, problems)
         if (waits := waiting_seconds(database, now)) > WAITS:
             problems.append(f"an event waits for its place in the trail for {waits:.0f} s; run the worker, and read its log")
     finally:
         database.engine.dispose()
-    return Look(facts, problems, _warnings(settings))
+    return Look(facts, problems, [*_warnings(settings), *notices])
 
 
 def export(settings: Settings, path: Path) -> None:
@@ -103,6 +105,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
     problems += authorities.problems(session)
     problems += crls.problems(session, now)
     problems += reconcile.problems(session)
+    problems += copies.problems(settings, session, now)
     return {
         "home": str(settings.home),
         "mode": settings.mode,
@@ -111,6 +114,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "worker": working,
         "logs": [_log(settings, session, log, now, problems) for log in LOGS],
         "reconciled": _reconciled(session),
+        "backups": _backups(settings, session),
         "authorities": [_authority(session, row.id, row.cert or b"") for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
     }
@@ -145,7 +149,14 @@ def _reconciled(session: Session) -> dict[str, Any] | None:
     if result is None:
         return None
     whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
-    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open, "first": list(result.first)}
+    at = result.at.isoformat(timespec="seconds")
+    return {"at": at, "whole_at": whole, "contradictions": result.open, "accepted": result.accepted, "first": list(result.first)}
+
+
+def _backups(settings: Settings, session: Session) -> list[dict[str, Any]]:
+    """The newest backup at each target."""
+    newest = [(target, copies.last(session, target)) for target in settings.backup.targets.split()]
+    return [{"target": name, "backup": copy and copy.name, "at": copy and copy.at.isoformat()} for name, copy in newest]
 
 
 def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:

@@ -22,10 +22,10 @@ class Ticker:
         """Begin; the first call comes after one period."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the call that is under way."""
+    def stop(self, patience: float | None = None) -> None:
+        """End after the call that is under way; with `patience`, in seconds, do not wait longer for it."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(patience)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):

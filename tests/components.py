@@ -62,6 +62,7 @@ COMPONENTS: Mapping[str, Component] = {
     "slapd": Component(
         ("slapd", "ldap-utils"), "a real directory server, and attacks on its client", _program("slapd", "slapadd", "ldapmodify")
     ),
+    "sshd": Component(("openssh-server",), "an SFTP server that takes backups", _program("sshd", "ssh-keygen")),
     "systemd": Component(("systemd",), "the units of `deploy/`, read by systemd itself", _program("systemd-analyze")),
     "machine": Component(
         ("systemd", "iproute2", "util-linux"),

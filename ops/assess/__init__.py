@@ -22,14 +22,14 @@ from authz.decide import Target, service_permit
 from core.errors import Error, Unavailable
 from core.seal import write_durably
 from core.settings import Settings
-from ops.assess import form, keys, people, records
+from ops.assess import form, keys, people, records, recovery
 from ops.assess.finding import Check, Evidence, Finding, Grade, Seen, wrong
 from ops.assess.report import markdown
 from ops.node import Node, open_node
 
 log = structlog.get_logger()
 
-CHECKS: tuple[Check, ...] = (*form.CHECKS, *keys.CHECKS, *people.CHECKS, *records.CHECKS)
+CHECKS: tuple[Check, ...] = (*form.CHECKS, *keys.CHECKS, *people.CHECKS, *records.CHECKS, *recovery.CHECKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,13 +105,6 @@ def day(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).date().isoformat()
 
 
-def span(length: dt.timedelta) -> str:
-    """A length of time as the settings write it, in its largest whole unit."""
-    units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
-    whole = length // dt.timedelta(milliseconds=1)
-    return next(f"{whole // size}{name}" for name, size in units if whole % size == 0)
-
-
 def few(names: list[str], most: int = 5) -> str:
     """The first of `names`, and that there are more."""
     return ", ".join(names[:most]) + (f", … ({len(names)})" if len(names) > most else "")

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.backends.openssl import backend
 
+from core.clock import span
 from core.settings import Audit
-from ops.assess.finding import Check, Evidence, Seen, Text, advice, good, span, wrong
+from ops.assess.finding import Check, Evidence, Seen, Text, advice, good, wrong
 from ops.status import look
 
 #: Longest time a session may idle, and last, without a question.

@@ -17,6 +17,7 @@ TOPICS = {
     "trail": Text("Trail", "审计记录"),
     "retention": Text("Retention and room", "留存与空间"),
     "clock": Text("Clocks", "时钟"),
+    "backup": Text("Backups", "备份"),
 }
 GRADES = {
     Grade.GOOD: Text("as it should be", "符合"),

@@ -197,3 +197,37 @@ def test_whole_numbers_are_positive_and_really_numbers(value: Any) -> None:
 def test_settings_are_frozen_all_the_way_down() -> None:
     for kind in (Settings, *(hint for hint in get_type_hints(Settings).values() if dataclasses.is_dataclass(hint))):
         assert kind.__dataclass_params__.frozen, kind
+
+
+BACKUP = {
+    "targets": "file:///mnt/backups sftp://yumen@store.example:2222/srv/yumen s3://s3.example/yumen/daily",
+    "sftp_key": "/etc/yumen/sftp.key",
+    "sftp_known_hosts": "/etc/yumen/known_hosts",
+    "s3_credentials": "/etc/yumen/s3.credentials",
+}
+
+
+def test_targets_of_backups_are_described_whole() -> None:
+    assert parse({"mode": "demo", "backup": BACKUP}, {}, HOME).backup.targets == BACKUP["targets"]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"targets": "sftp://yumen:word@store.example/srv"}, {"targets"}),
+        ({"targets": "sftp://store.example/srv"}, {"targets"}),
+        ({"targets": "s3://key:word@s3.example/yumen"}, {"targets"}),
+        ({"targets": "s3://s3.example"}, {"targets"}),
+        ({"targets": "http://s3.example/yumen"}, {"targets"}),
+        ({"targets": "file://relative"}, {"targets"}),
+        ({"targets": "file:///mnt/$(id)"}, {"targets"}),
+        ({"targets": "s3://s3.example/yumen?acl"}, {"targets"}),
+        ({"sftp_key": None, "sftp_known_hosts": None}, {"sftp_key", "sftp_known_hosts"}),
+        ({"s3_credentials": None}, {"s3_credentials"}),
+        ({"sftp_key": "sftp.key", "s3_credentials": "s3"}, {"sftp_key", "s3_credentials"}),
+        ({"keep": "1h"}, {"keep"}),
+    ],
+)
+def test_everything_wrong_with_targets_is_named_at_once(change: dict[str, str | None], names: set[str]) -> None:
+    raw = {name: value for name, value in (BACKUP | change).items() if value is not None}
+    assert {line.split(":")[0] for line in complaints({"mode": "demo", "backup": raw})} == {f"backup.{name}" for name in names}

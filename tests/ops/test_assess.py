@@ -23,7 +23,7 @@ from audit.permit import Actor
 from cli.main import main
 from core.errors import Unavailable
 from core.settings import Settings
-from ops import assess, homes, running
+from ops import assess, backup, homes, keeping, running
 from ops.assess.finding import Check, Finding, Grade
 from ops.assess.report import TOPICS
 from ops.node import Node
@@ -137,6 +137,9 @@ FAULTS = (
     Fault("trail.alarms", ADVICE, "AZ9005", alarm),
     Fault("retention.kept", WRONG, "lost its beginning", sql("DELETE FROM trail_event WHERE log = 'access' AND idx = 0")),
     Fault("retention.room", WRONG, "room for", grown),
+    Fault("backup.age", WRONG, "no backup was ever made"),
+    Fault("backup.age", WRONG, "is 3d old", lambda node: backup.make(node, node.settings.home / "backups", tell=lambda _: None), 3 * DAYS),
+    Fault("backup.places", ADVICE, "backup.targets is empty"),
     Fault("clock.agrees", WRONG, "it was set back", later=-1 * DAYS),
 )
 
@@ -178,6 +181,20 @@ def test_a_home_of_production_with_limits_of_its_own_is_told_what_differs(node: 
     assert said(find(changed, "settings.addresses")) == "audit.origin is `yumen.local`"
     assert said(find(changed, "settings.sessions")) == "authz.session_idle is 2h, at most 30m"
     assert said(find(changed, "settings.freshness")) == "ca.crl_lifetime is 7d, at most 1d"
+
+
+def test_targets_are_looked_at_one_by_one(node: Node, tmp_path: Path):
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    own = replace(node.settings.backup, targets=f"file://{shelf} file:///nowhere/at/all")
+    changed = replace(node, settings=replace(node.settings, backup=own))
+    keeping.keep(changed, by="operator", tell=lambda _: None)
+    found = find(changed, "backup.places")
+    assert said(found).splitlines() == [
+        "every target is a folder of this machine",
+        "`file:///nowhere/at/all` has no backup that is young enough",
+    ]
+    assert found.grade is WRONG
 
 
 def test_an_assessment_is_recorded_with_its_report(node: Node, settings: Settings, tmp_path: Path):
@@ -223,6 +240,7 @@ def test_the_command_ends_with_one_when_something_must_be_put_right(home: Path, 
         "settings.mode",
         "settings.addresses",
         "settings.running",
+        "backup.age",
     }
     chinese = run.invoke(main, ["assess", "--language", "zh"])
     assert "[须整改] settings.mode: 系统以正式模式运行。" in chinese.stdout

@@ -16,7 +16,7 @@ from audit.history import newest
 from cli.main import main
 from core.errors import Malformed, Unavailable
 from core.settings import load
-from ops import backup, homes
+from ops import archive, backup, homes
 from ops.node import Node, open_node
 
 
@@ -85,7 +85,7 @@ def test_a_backup_is_recorded_with_its_hash_before_it_has_a_name(node: Node, sav
     assert told.object == f"backup:{saved.manifest.id}"
     assert (told.details["name"], told.details["sha256"], told.details["size"]) == (saved.name, saved.sha256, saved.path.stat().st_size)
     assert [path.name for path in saved.path.parent.iterdir()] == [saved.name]
-    assert backup.NAME.fullmatch(saved.name)
+    assert archive.NAME.fullmatch(saved.name)
     assert saved.path.stat().st_mode & 0o777 == 0o600
 
 

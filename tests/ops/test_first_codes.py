@@ -268,6 +268,9 @@ def test_an_assessment_of_the_production_form_finds_nothing_to_put_right(service
     ended = place.run("assess", "--json")
     assert "settings.addresses" in ended.stdout, ended.stderr
     assert ended.returncode == 1, "addresses of this machine alone are no addresses"
+    assert "no backup was ever made" in ended.stdout
+    saved = place.run("backup")
+    assert saved.returncode == 0, saved.stderr
     known = {name: place.addresses[name] for name in ("YUMEN_WEB_HTTP_URL", "YUMEN_WEB_HTTPS_URL")}
     place.addresses |= {"YUMEN_WEB_HTTP_URL": "http://status.example", "YUMEN_WEB_HTTPS_URL": "https://yumen.example"}
     try:
