@@ -13,7 +13,6 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from OpenSSL import SSL
 
 from core.errors import Error, Unavailable
 from web import compose, problems
-from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire
+from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire, first_to_go
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -228,11 +227,7 @@ class _Loop:
             self._selector.register(sock, selectors.EVENT_READ, wire)
 
     def _make_room(self) -> bool:
-        """Drop one connection: of an address that holds more than its share whichever no thread works for, else one that may be dropped."""
-        address, held = Counter(wire.remote_addr for wire in self._wires).most_common(1)[0]
-        greedy = held > MAX_CONNECTIONS // SHARE
-        some = [wire for wire in self._wires if wire.may_be_dropped or (greedy and wire.remote_addr == address and wire.waits_for_client)]
-        first = min(some, key=lambda wire: (not wire.may_be_dropped, wire.patience), default=None)
+        first = first_to_go(self._wires, MAX_CONNECTIONS // SHARE)
         if first:
             self._drop(first)
         return first is not None

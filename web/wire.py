@@ -12,7 +12,8 @@ import io
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
@@ -259,6 +260,14 @@ class Wire:
             raise Gone from error
         self.phase = Phase.DRAINING
         self.deadline = time.monotonic() + DRAIN_SECONDS
+
+
+def first_to_go(wires: Collection[Wire], share: int) -> Wire | None:
+    """Which of `wires` makes room: one that may be dropped, or any of an address that holds more than `share`, unless it is worked for."""
+    address, held = Counter(wire.remote_addr for wire in wires).most_common(1)[0]
+    greedy = address if held > share else None
+    some = [wire for wire in wires if wire.may_be_dropped or (wire.remote_addr == greedy and wire.waits_for_client)]
+    return min(some, key=lambda wire: (not wire.may_be_dropped, wire.patience), default=None)
 
 
 def _attempt(call: Callable[[], _T], *, writes: bool = False) -> _T:
