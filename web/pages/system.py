@@ -7,12 +7,15 @@ from flask import Blueprint, render_template
 from audit.permit import Action
 from authz.decide import Target
 from ca import certificates, crls
-from ops import capacity, jobs, readiness, reconcile
+from ops import capacity, copies, jobs, readiness, reconcile
 from ops.leadership import is_led
 from web import door
 from web.pages import figures
 
 blueprint = Blueprint("system", __name__, url_prefix="/system")
+
+#: Backups that are named.
+_COPIES = 12
 
 
 @blueprint.get("")
@@ -31,4 +34,5 @@ def overview() -> str:
             jobs=[figures.job(one) for one in jobs.look(node, session, now)],
             room=figures.room(capacity.look(node.settings, session, now)),
             compared=figures.compared(reconcile.last(session)),
+            copies=[figures.copy(one, now, node.settings.backup.late) for one in copies.listing(session, _COPIES)],
         )
