@@ -61,6 +61,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/ca/test_registration.py::test_a_permit_for_another_request_is_a_bug",
     ),
     Mutant(
+        "only the old certificate itself vouches for a renewal",
+        "ca/registration.py",
+        "return shown and mine and",
+        "return mine and",
+        "tests/ca/test_renewal.py::test_who_comes_with_a_password_waits_for_a_registrar",
+    ),
+    Mutant(
         "nobody decides on their own",
         "ca/registration.py",
         "if permit.actor.id in",
