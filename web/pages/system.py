@@ -25,14 +25,15 @@ def overview() -> str:
     door.permit(Action.SYSTEM_READ, Target("system"))
     node, now = door.node(), door.node().clock()
     with node.database.reading() as session:
+        compared = reconcile.last(session)
         return render_template(
             "system/overview.html",
             reasons=readiness.reasons(node, node.lead),
-            tiles=figures.tiles(node, reconcile.last(session)),
+            tiles=figures.tiles(node, compared),
             authorities=[figures.authority(row, crls.latest(session, row.id), now) for row in certificates.authorities(session)],
             led=is_led(node.settings, session),
             jobs=[figures.job(one) for one in jobs.look(node, session, now)],
             room=figures.room(capacity.look(node.settings, session, now)),
-            compared=figures.compared(reconcile.last(session)),
+            compared=figures.compared(compared),
             copies=[figures.copy(one, now, node.settings.backup.late) for one in copies.listing(session, _COPIES)],
         )
