@@ -105,6 +105,8 @@ class Kind(Enum):
     TRAIL_EXPORTED = _Row("AZ4002", "trail.exported", "trail exported", "导出审计记录")
     TRAIL_CHECKED = _Row("AZ4003", "trail.checked", "trail verified", "核验审计记录")
     CONTRADICTION_ACCEPTED = _Row("AZ4010", "contradiction.accepted", "contradiction of fact and trail accepted", "接受事实与记录的矛盾")
+    NOTICE_SENT = _Row("AZ5001", "notice.sent", "notice sent", "发出通知")
+    NOTICE_GIVEN_UP = _Row("AZ5002", "notice.given-up", "notice given up", "放弃发送通知")
     ACCESS_EPOCH_OPENED = _Row("AZ9001", "log.opened", "log epoch opened", "开启日志周期")
     ACCESS_WRITER_STARTED = _Row("AZ9002", "writer.started", "a process began to write", "进程开始写入")
     WRITER_HEARTBEAT = _Row("AZ9003", "writer.heartbeat", "a process lives", "进程存活")

@@ -165,6 +165,7 @@ class Certificate(Model):
         ForeignKeyConstraint(["intent_id", "authority", "serial"], ["ca_intent.id", "ca_intent.authority", "ca_intent.serial"]),
         UniqueConstraint("authority", "serial"),
         Index("ix_ca_certificate_unit_intent_id", "unit", "intent_id"),
+        Index("ix_ca_certificate_not_after", "not_after"),
     )
 
     @property
