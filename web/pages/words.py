@@ -170,6 +170,7 @@ ACTION: Mapping[str, Any] = {
     "contradiction:accept": _l("accept a contradiction"),
     "backup:make": _l("make a backup"),
     "backup:remove": _l("take away an old backup"),
+    "backup:restore": _l("restore a home from a backup"),
 }
 
 #: What can be done to a request or a certificate.
