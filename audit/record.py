@@ -16,7 +16,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from audit.append import Receipt
-from audit.body import Entry
+from audit.body import Entry, Writer
 from audit.event import Event
 from audit.ledgers import is_storage_failure
 from audit.trail import Trail
@@ -44,6 +44,11 @@ class Transaction:
         event.listen(session, "before_flush", self._note_rows)
         event.listen(session, "do_orm_execute", self._note_statement)
 
+    @property
+    def writer(self) -> Writer:
+        """The process that writes, as its events name it."""
+        return self._trail.writer
+
     def record(self, happened: Event) -> None:
         """Add `happened` to the trail; it commits or rolls back with everything else here."""
         self.entries += self._trail.prepare([happened])
@@ -51,6 +56,10 @@ class Transaction:
     def keyed(self, label: str, text: str) -> str:
         """What stands in an event for a text that must not be told there; the same for the same text."""
         return self._trail.privacy.keyed(label, text)
+
+    def pseudonym(self, entry_uuid: str) -> str:
+        """The id under which a person appears in an event."""
+        return self._trail.pseudonym(entry_uuid)
 
     def _note_rows(self, session: Session, *_: object) -> None:
         for row in (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row))):

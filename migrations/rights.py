@@ -17,9 +17,9 @@ OWNERS = ("yumen_owner", "audit_owner")
 LOGINS = ("yumen_web", "yumen_worker", "audit_reader")
 
 #: Rows that are no facts: everything else in the schema `yumen` is refused at commit without an event.
-VOLATILE = ("authz_look", "authz_session_seen", "authz_throttle", "ca_lease", "alembic_version")
-#: What only the worker's role may write, besides checkpoints: what is signed, and what the directory says.
-SIGNED = ("authz_entry", "authz_look", "ca_authority", "ca_intent", "ca_certificate", "ca_crl", "ca_lease")
+VOLATILE = ("authz_look", "authz_session_seen", "authz_throttle", "ca_lease", "ops_notice", "alembic_version")
+#: What only the worker's role may write, besides checkpoints: what is signed, what the directory says, and what people are told.
+SIGNED = ("authz_entry", "authz_look", "ca_authority", "ca_intent", "ca_certificate", "ca_crl", "ca_lease", "ops_notice")
 
 _TRAIL = ("trail_epoch", "trail_event", "trail_batch", "trail_tile", "trail_checkpoint", "trail_disclosure")
 _FUNCTIONS = ("append", "enqueue", "disclose", "open_epoch")
@@ -53,8 +53,16 @@ def _foundation(connection: Connection) -> Iterator[str]:
     yield "SET LOCAL search_path = yumen, audit"
 
 
+def upgrade(admin: Engine) -> None:
+    """Today's schema in a database that holds an older one and that no role of a process may enter yet: `prepare` lets them in."""
+    with admin.connect() as connection, connection.begin():
+        connection.exec_driver_sql("SET LOCAL search_path = yumen, audit")
+        upgrade_on(connection)
+
+
 def _belongings(connection: Connection) -> Iterator[str]:
     for schema, owner in (("yumen", "yumen_owner"), ("audit", "audit_owner")):
+        yield f"ALTER SCHEMA {schema} OWNER TO {owner}"  # one that was restored belongs to the administrator
         for table in _tables(connection, schema):
             yield f"ALTER TABLE {schema}.{table} OWNER TO {owner}"
     functions = text("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'audit'::regnamespace")
