@@ -105,6 +105,8 @@ class Kind(Enum):
     TRAIL_EXPORTED = _Row("AZ4002", "trail.exported", "trail exported", "导出审计记录")
     TRAIL_CHECKED = _Row("AZ4003", "trail.checked", "trail verified", "核验审计记录")
     CONTRADICTION_ACCEPTED = _Row("AZ4010", "contradiction.accepted", "contradiction of fact and trail accepted", "接受事实与记录的矛盾")
+    SEARCH_SAVED = _Row("AZ4004", "search.saved", "search saved", "保存查询")
+    SEARCH_DROPPED = _Row("AZ4005", "search.dropped", "saved search removed", "删除已保存的查询")
     ACCESS_EPOCH_OPENED = _Row("AZ9001", "log.opened", "log epoch opened", "开启日志周期")
     ACCESS_WRITER_STARTED = _Row("AZ9002", "writer.started", "a process began to write", "进程开始写入")
     WRITER_HEARTBEAT = _Row("AZ9003", "writer.heartbeat", "a process lives", "进程存活")
