@@ -22,7 +22,7 @@ _ADDRESSES = {
     "zhaoliu": "/desk /desk/requests/{open} /desk/requests/{issued} /desk/certificates /desk/certificates/{serial} /desk/codes /"
     " /desk/certificates?holder=nobody",
     "zhouba": "/desk /desk/requests/{open}",
-    "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system",
+    "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /trail/persons/{person} /trail/certificates/{serial} /trail/{refusal}/why /security /system",
     "zhengshi": "/security /security/contradictions /security/ask /security/ask?action=request:approve&unit=清河县"
     " /security/ask?action=request:approve&person=zhouba"
     " /security/ask?action=trail:read&person=nobody /system / /applications /applications/oa /applications/oa/ask?effect=permit"
