@@ -34,7 +34,7 @@ class TrailEvent(Model):
     log: Mapped[str] = mapped_column(String(16), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    #: The body's random 128-bit id, hex.
+    #: The id of the body, hex: the seconds of its time and 96 random bits.
     id: Mapped[str] = mapped_column(String(32))
     t: Mapped[int] = mapped_column(BigInteger)
     code: Mapped[str] = mapped_column(String(8))

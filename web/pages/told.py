@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from flask import url_for
-from flask_babel import format_number
+from flask_babel import format_number, format_timedelta
 from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from audit.timeline import Timeline
 from audit.trail import LOGS
 from authz import explain, policy
 from authz.authzen import WORDS
-from core.clock import microseconds
+from core.clock import ZONE, microseconds
 from core.errors import Conflict, Unavailable
 from ops import homes, reconcile
 from web import door
@@ -67,6 +67,11 @@ def _check(label: str, word: words.Word, detail: str) -> SimpleNamespace:
     return SimpleNamespace(label=label, word=word, detail=detail)
 
 
+def _ago(span: dt.timedelta) -> str:
+    """A length of time in words, seconds when it is short."""
+    return str(format_timedelta(span, granularity="second"))
+
+
 def _written(node: Any) -> SimpleNamespace:
     if node.trail.closed:
         return _check(_("Writing"), words.Word(_("Cannot be written"), "bad"), _("Everything that needs a record is refused meanwhile"))
@@ -82,7 +87,7 @@ def _signed(node: Any, session: Session, log: str) -> SimpleNamespace:
     label = _("Log of certificates") if log == "ca" else _("Log of access")
     if age is None:
         return _check(label, word, _("No head has been signed yet"))
-    detail = _("%(size)s entries, head signed %(ago)s ago", size=format_number(size), ago=language.ago(age))
+    detail = _("%(size)s entries, head signed %(ago)s ago", size=format_number(size), ago=_ago(age))
     return _check(label, word, detail)
 
 
@@ -90,9 +95,9 @@ def _verified(node: Any, session: Session) -> SimpleNamespace:
     last = next(iter(history.newest(session, Kind.TRAIL_CHECKED)), None)
     label = _("Verified whole")
     if last is None:
-        return _check(label, words.Word(_("Not yet"), "wait"), _("Press the button: every entry is hashed again"))
+        return _check(label, words.Word(_("Not verified yet"), "wait"), _("Press the button: every entry is hashed again"))
     age = node.clock() - moment(last.t)
-    detail = _("%(ago)s ago by %(name)s", ago=language.ago(age), name=present.person(last.body["actor"]["id"]))
+    detail = _("%(ago)s ago by %(name)s", ago=_ago(age), name=present.person(last.body["actor"]["id"]))
     if last.body["out"] != "ok":
         return _check(label, words.Word(_("Broken"), "bad"), detail)
     return _check(label, words.Word(_("Long ago"), "wait") if age > RECENT else words.Word(_("Whole"), "good"), detail)
@@ -101,9 +106,9 @@ def _verified(node: Any, session: Session) -> SimpleNamespace:
 def _compared(node: Any, session: Session) -> SimpleNamespace:
     result, label = reconcile.last(session), _("Facts and records")
     if result is None:
-        return _check(label, words.Word(_("Not yet"), "wait"), _("The worker compares them soon after it has started"))
+        return _check(label, words.Word(_("Not compared yet"), "wait"), _("The worker compares them soon after it has started"))
     age = node.clock() - result.at
-    detail = _("Compared %(ago)s ago", ago=language.ago(age))
+    detail = _("Compared %(ago)s ago", ago=_ago(age))
     if result.open:
         return _check(label, words.Word(_("Contradictions"), "bad"), detail)
     return _check(label, words.Word(_("Long ago"), "wait") if age > _COMPARED else words.Word(_("In agreement"), "good"), detail)
@@ -139,7 +144,7 @@ def _bar(at: int, bar: Any, step: int, top: int, q: str) -> SimpleNamespace:
 
 def zoomed(q: str, first: dt.datetime, end: dt.datetime) -> str:
     """The query `q` for another span of time."""
-    spans = (f"{name}:{moment.astimezone(language.ZONE).isoformat()}" for name, moment in (("since", first), ("until", end)))
+    spans = (f"{name}:{moment.astimezone(ZONE).isoformat()}" for name, moment in (("since", first), ("until", end)))
     return " ".join(filter(None, (_SPAN_TERMS.sub("", q).strip(), *spans)))
 
 
