@@ -15,6 +15,7 @@ from audit.search import Way, by_pairs, candidates, way_of
 from audit.tables import TrailEvent
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
+from core.clock import ZONE
 
 #: Bars that are drawn at most.
 BARS = 32
@@ -24,6 +25,8 @@ COUNTED, LOOKED_AT = 1_000_000, 10_000
 REFUSED = ("deny", "fail", "error")
 
 _SECOND = 1_000_000
+#: Days begin at the province's midnight.
+_AHEAD = int(ZONE.utcoffset(None).total_seconds()) * _SECOND
 #: Stretches that people think in, in seconds; longer ones are whole multiples of thirty days.
 _STEPS = (*(1, 5, 15, 30, 60, 300, 900, 1800, 3600), *(7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000))
 
@@ -58,12 +61,12 @@ def timeline(session: Session, query: Query, now: int) -> Timeline:
     if not way.checks and not way.paired and len(way.arms) == 1 and not query.terms:
         way = by_pairs(session, query)
     since, until = query.span()
-    since, until = _oldest(session, way) if since is None else since, now + 1 if until is None else until
+    since, until = max(since or 0, _oldest(session, way)), now + 1 if until is None else until
     limit = _horizon(session) if way.paired and not way.checks else _last_of(session, _within(way, since, until))
     counted_from = limit if limit is not None and limit > since else None
     since = since if counted_from is None else counted_from
     step = _step(max(until - since, 1))
-    first = since // step * step
+    first = (since + _AHEAD) // step * step - _AHEAD
     found: dict[int, list[int]] = {}
     for at, outcome, count in session.execute(_counts(_within(way, since, until), first, step)):
         told = found.setdefault(at, [0, 0])
