@@ -115,6 +115,11 @@ def three(own: Portal) -> list[int]:
     return [ask(staff) for _ in range(3)]
 
 
+def ready(page: Page) -> None:
+    """Until the page listens to keys."""
+    page.wait_for_selector("[data-keys]:not([hidden])")
+
+
 def focused(page: Page) -> str:
     """What the focus is on."""
     return str(page.evaluate("document.activeElement.innerText || document.activeElement.id"))
@@ -124,6 +129,7 @@ def test_a_queue_is_worked_through_by_keyboard_alone(own: Portal, three: list[in
     desk = own.session("zhaoliu", "en")
     page = desk.open("/desk")
     press = page.keyboard.press
+    ready(page)
     waiting = page.locator("[data-rows] tbody tr").count()
     press("j")
     press("j")
@@ -132,15 +138,19 @@ def test_a_queue_is_worked_through_by_keyboard_alone(own: Portal, three: list[in
     press("Enter")
     page.wait_for_url("**/desk/requests/*")
     first = page.url
+    ready(page)
     press("n")
     page.wait_for_url(lambda url: url != first)
     page.go_back()
+    page.wait_for_url(first)
+    ready(page)
     press("a")
     assert focused(page) == "Approve"
     assert page.url == first  # the key alone decides nothing
     press("Enter")
     expect(page.locator(".note.good")).to_contain_text("Approved: 张三")
     second = page.url
+    ready(page)
     assert second != first
     press("r")
     page.keyboard.type("j a r: bring your identity card")
@@ -151,6 +161,7 @@ def test_a_queue_is_worked_through_by_keyboard_alone(own: Portal, three: list[in
     press("Enter")
     expect(page.locator(".note.good")).to_contain_text("Refused: 张三")
     assert page.url not in {first, second}
+    ready(page)
     press("u")
     page.wait_for_url("**/desk")
     expect(page.locator("[data-rows] tbody tr")).to_have_count(waiting - 2)
@@ -159,9 +170,11 @@ def test_a_queue_is_worked_through_by_keyboard_alone(own: Portal, three: list[in
 
 def test_keys_can_be_switched_off_and_stay_off(own: Portal, three: list[int]) -> None:
     page = own.session("sunqi").open("/desk")
+    ready(page)
     page.keyboard.press("?")
     page.get_by_label("使用这些快捷键").uncheck()
     page.reload()
+    ready(page)
     page.keyboard.press("j")
     assert page.evaluate("document.activeElement === document.body")
     page.keyboard.press("?")
