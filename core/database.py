@@ -112,9 +112,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for look-ups, rolled back at the end: close it before asking for a permit."""
-        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
-            yield session
+        """A session for look-ups, rolled back at the end: close it before asking for a permit.
+
+        Raises:
+            Unavailable: the database cannot be read.
+        """
+        try:
+            with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+                yield session
+        except (DatabaseError, SilentPool) as error:
+            if isinstance(error, OperationalError | SilentPool) or type(error.orig) is sqlite3.DatabaseError:
+                raise Unavailable("the database cannot be read now; try again, and tell the operator if it stays") from error
+            raise
 
     @contextmanager
     def moment(self) -> Iterator[Session]:

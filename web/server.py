@@ -40,7 +40,7 @@ MAX_CONNECTIONS = 900
 MAX_WAITING = 512
 
 _SWEEP_SECONDS = 0.25
-_RENEWAL_SECONDS = 60.0
+_RENEWAL_SECONDS = 5.0
 _FIELD = re.compile(rb"([!#$%&'*+.^`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
 _LISTS = frozenset({b"Accept", b"Accept-Language", b"Accept-Encoding", b"Cache-Control", b"Connection", b"Via", b"X-Forwarded-For"})
 _MAX_FIELDS = 100
@@ -329,7 +329,7 @@ class Servers:
     """The listeners of one process: start them, learn where they listen, stop them."""
 
     def __init__(self, listeners: Sequence[Listener], renew: Callable[[], None] = lambda: None) -> None:
-        """`renew` is called each minute, to take over a new certificate of our own."""
+        """`renew` is called now and then, to take over a new certificate of our own."""
         self.listeners = tuple(listeners)
         self._renew = renew
         self._stop = threading.Event()
