@@ -112,11 +112,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for look-ups, rolled back at the end: close it before asking for a permit.
-
-        Raises:
-            Unavailable: the database cannot be read.
-        """
+        """A session for look-ups, rolled back at the end: close it before asking for a permit. `Unavailable` when it cannot be read."""
         try:
             with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
                 yield session
@@ -194,11 +190,7 @@ class Database:
             self._thread.writing = False
 
     def jot(self, change: ReturningInsert[Any] | ReturningUpdate[Any]) -> Any:
-        """Change volatile rows by one statement whose commit does not wait for the disk; the value that it returns, if any.
-
-        Raises:
-            Unavailable: as for `writing`.
-        """
+        """Change volatile rows by one statement whose commit does not wait for the disk; what it returns, if any. Raises as `writing`."""
         volatile = {mapper.class_.__tablename__ for mapper in Model.registry.mappers if mapper.class_.__volatile__}
         if self.in_write or getattr(change.table, "name", "") not in volatile:
             raise RuntimeError("only volatile rows are jotted down, and not inside a write transaction")

@@ -59,7 +59,7 @@ class Lead:
         try:
             with self._trail.database.reading() as session:
                 led = is_led(self._settings, session)
-        except (SQLAlchemyError, Unavailable):
+        except (OSError, SQLAlchemyError, Unavailable):
             led = True  # that the database cannot be read is told by itself
         if led:
             self._seen_at = self._monotonic()

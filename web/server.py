@@ -374,12 +374,11 @@ def serve(node: Node) -> Servers:
         Unavailable: the home has no certificate for TLS.
     """
     web = node.settings.web
+    shown = [node.tls]  # before the context is made: the worker may replace it meanwhile
     portal = Listener(
         _address(web.https), compose.portal(node), context=_context(node), threads=web.threads, max_body_bytes=web.max_body_bytes
     )
     plain = Listener(_address(web.http), compose.status(node), threads=max(2, web.threads // 4), max_body_bytes=16_384)
-
-    shown = [node.tls]
 
     def renew() -> None:
         if (found := node.tls) and shown[0] and found.chain_pem != shown[0].chain_pem:  # a new context forgets all sessions
