@@ -48,6 +48,7 @@ class Action(StrEnum):
     AUTHZ_EXPLAIN = "authz:explain"
     BACKUP_MAKE = "backup:make"
     BACKUP_REMOVE = "backup:remove"
+    DRILL_PERFORM = "drill:perform"
 
 
 class ActorKind(StrEnum):

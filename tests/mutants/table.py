@@ -657,7 +657,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a report that nobody recorded goes",
-        "ops/assess/__init__.py",
+        "ops/filing.py",
         "report.unlink(missing_ok=True)",
         "pass",
         "tests/ops/test_assess.py::test_a_report_that_could_not_be_recorded_is_not_left",
