@@ -83,6 +83,8 @@ class Flusher:
             Silent: the outcome is not known in time.
             Unavailable: they could not be written.
         """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("the thread that writes the trail cannot wait for itself; let another one record this")
         woken, found = threading.Lock(), list[Outcome]()
         woken.acquire()
 

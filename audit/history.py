@@ -13,7 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from audit.event import BY_CODE, Kind
-from audit.tables import TrailBatch, TrailEvent
+from audit.query import parse_query
+from audit.search import candidates, taken, way_of
+from audit.tables import TrailBatch, TrailDisclosure, TrailEvent
 
 _COLUMNS = (TrailEvent.log, TrailEvent.epoch, TrailEvent.idx, TrailEvent.t, TrailEvent.code, TrailEvent.object, TrailEvent.body)
 
@@ -84,8 +86,20 @@ def about(session: Session, objects: Collection[str], kinds: Collection[Kind], s
 
 def newest(session: Session, kind: Kind, limit: int = 1) -> list[Told]:
     """The newest entries of `kind`, the newest first."""
-    wanted = select(*_COLUMNS).where(TrailEvent.code == kind.code).order_by(TrailEvent.t.desc(), TrailEvent.idx.desc()).limit(limit)
-    return [_told(row) for row in session.execute(wanted)]
+    found = candidates(way_of(session, parse_query(f"code:{kind.code}")), limit)
+    return [_told(row) for row in session.execute(taken(found, *_COLUMNS))]
+
+
+def acts(session: Session, actor: str, kind: Kind, span: tuple[int, int], limit: int) -> list[Told]:
+    """The newest entries of `kind` by one actor (such as `person:p_…`) in a time (microseconds), the newest first."""
+    wanted = select(*_COLUMNS).where(TrailEvent.actor == actor, TrailEvent.t.between(*span), TrailEvent.code == kind.code)
+    return [_told(row) for row in session.execute(wanted.order_by(TrailEvent.t.desc(), TrailEvent.idx.desc()).limit(limit))]
+
+
+def opened(session: Session, field: str, entries: Collection[Told]) -> dict[str, str]:
+    """The personal values of one field, by the id of the entry's body; those that were erased are missing."""
+    wanted = TrailDisclosure.id.in_([str(told.body.get("id")) for told in entries]), TrailDisclosure.field == field
+    return {row.id: row.value for row in session.execute(select(TrailDisclosure.id, TrailDisclosure.value).where(*wanted))}
 
 
 def settled(session: Session, writers: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:

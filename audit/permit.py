@@ -13,6 +13,7 @@ class Action(StrEnum):
     """Everything that Yumen's own policy page can allow. Written `object:verb`; never renamed, never reused."""
 
     REQUEST_SUBMIT = "request:submit"
+    REQUEST_RENEW = "request:renew"
     REQUEST_READ = "request:read"
     REQUEST_APPROVE = "request:approve"
     REQUEST_REFUSE = "request:refuse"
@@ -37,6 +38,7 @@ class Action(StrEnum):
     REGISTER_READ = "register:read"
     GRANT_CHANGE = "grant:change"
     ASSET_REGISTER = "asset:register"
+    HISTORY_READ = "history:read"
     TRAIL_READ = "trail:read"
     TRAIL_EXPORT = "trail:export"
     TRAIL_VERIFY = "trail:verify"
@@ -46,6 +48,7 @@ class Action(StrEnum):
     ACCOUNT_BLOCK = "account:block"
     DIRECTORY_ACCEPT = "directory:accept"
     AUTHZ_EXPLAIN = "authz:explain"
+    CONTRADICTION_ACCEPT = "contradiction:accept"
     BACKUP_MAKE = "backup:make"
     BACKUP_REMOVE = "backup:remove"
     DRILL_PERFORM = "drill:perform"

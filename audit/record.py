@@ -52,6 +52,10 @@ class Transaction:
         """What stands in an event for a text that must not be told there; the same for the same text."""
         return self._trail.privacy.keyed(label, text)
 
+    def pseudonym(self, entry_uuid: str) -> str:
+        """The id under which a person appears in an event."""
+        return self._trail.pseudonym(entry_uuid)
+
     def _note_rows(self, session: Session, *_: object) -> None:
         for row in (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row))):
             self._note(volatile=type(row).__volatile__)

@@ -1,53 +1,51 @@
-"""Finding entries: a small query language over indexed columns, newest first, paged by key.
+"""Finding entries, newest first, paged by key: no single term reads the trail from end to end.
 
-`actor:p_… code:CA* -out:ok since:2026-01-01` : terms are joined by *and*, `-` negates, a final `*` matches any rest.
-Personal values (`source:`, `uid:`, `name:`, `mail:`) are found through their blind index, exactly or not at all.
+An index that goes on with the time is walked from its newest entry; what an index finds in another order is gathered
+when it is little. Conditions on code, outcome and log are walked pair by pair of code and outcome, of which there are
+few. What is left is looked at in windows; whoever cannot wait gets a shorter page and the key to go on from.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, and_, false, not_, or_, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Select, Subquery, and_, false, func, literal_column, or_, select, text, true, tuple_, union_all
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.util import ClauseAdapter
 
 from audit.event import BY_CODE, Kind
-from audit.permit import ActorKind
-from audit.privacy import Privacy
+from audit.query import FEW, Query, Term, parse_query
 from audit.tables import TrailDisclosure, TrailEvent
-from core.clock import microseconds
 from core.errors import Malformed, NotFound
 
-MAX_PAGE = 500
-#: Most terms of one query: each is a condition of the statement, and SQLite bounds how deep that may be.
-MAX_TERMS = 64
-#: Personal fields that a term may name.
-PERSONAL = ("source", "uid", "name", "mail")
+__all__ = ["Entry", "Page", "Query", "entry", "find", "openings", "parse_query"]
 
-_COLUMNS: Mapping[str, InstrumentedAttribute[str]] = {
-    "out": TrailEvent.outcome,
-    "obj": TrailEvent.object,
-    "req": TrailEvent.request_id,
-    "scope": TrailEvent.scope,
-}
-#: Columns whose indexes hold only what is not empty.
-_SPARSE = frozenset({TrailEvent.cert, TrailEvent.request_id})
-_FIELDS = ("actor", "code", "cert", "log", "since", "until", *_COLUMNS, *PERSONAL)
-_TERM = re.compile(r'(-?)([a-z]+):(?:"([^"]*)"|([^\s"]+))')
+MAX_PAGE = 500
+#: Candidates that are looked at in the first window, and at most in one.
+_FIRST, _WIDEST = 500, 8000
+
+_KEY = (TrailEvent.t, TrailEvent.log, TrailEvent.epoch, TrailEvent.idx)
+#: What conditions are about, beside the key.
+_FIELDS = tuple(getattr(TrailEvent, name) for name in ("id", "code", "outcome", "actor", "object", "cert", "scope", "request_id"))
+_NEWEST = [column.desc() for column in _KEY]
 _CURSOR = re.compile(r"(\d{1,17})\.(ca|access)\.(\d{1,9})\.(\d{1,18})")
 
-
-@dataclass(frozen=True)
-class Query:
-    """A question to the trail, as it was written and as it is asked."""
-
-    text: str
-    conditions: tuple[ColumnElement[bool], ...] = ()
+#: Which codes there are, each with its outcomes: one step in the index for each, however many entries have them.
+_PAIRS = text(
+    "WITH RECURSIVE c (code) AS (SELECT min(code) FROM trail_event UNION ALL"
+    " SELECT (SELECT min(e.code) FROM trail_event e WHERE e.code > c.code) FROM c WHERE c.code IS NOT NULL),"
+    " p (code, outcome) AS (SELECT c.code, (SELECT min(e.outcome) FROM trail_event e WHERE e.code = c.code) FROM c"
+    " WHERE c.code IS NOT NULL UNION ALL"
+    " SELECT p.code, (SELECT min(e.outcome) FROM trail_event e WHERE e.code = p.code AND e.outcome > p.outcome) FROM p"
+    " WHERE p.outcome IS NOT NULL) SELECT code, outcome FROM p WHERE outcome IS NOT NULL"
+)
 
 
 @dataclass(frozen=True)
@@ -77,48 +75,99 @@ class Page:
 
     entries: tuple[Entry, ...]
     after: str
+    #: How far back was looked when patience ended before the page was full; there may be more behind `after`.
+    reached: dt.datetime | None = None
 
 
-def parse_query(text: str, privacy: Privacy | None = None) -> Query:
-    """Read a query; without `privacy` the personal fields cannot be searched.
+@dataclass(frozen=True)
+class Way:
+    """How candidates are met: by arms that together hold all of them, and what is still to be checked of each."""
 
-    Raises:
-        Malformed: a term has another form or an unknown field.
-    """
-    conditions, at = list[ColumnElement[bool]](), 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-            continue
-        match = _TERM.match(text, at)
-        if not match or (match.end() < len(text) and not text[match.end()].isspace()):
-            raise Malformed("cannot read the query at `{rest}`; write terms such as `actor:oa` or `-out:ok`", rest=text[at : at + 40])
-        if len(conditions) == MAX_TERMS:
-            raise Malformed("the query has more than {most} terms; leave some out", most=MAX_TERMS)
-        negated, name, quoted, plain = match.groups()
-        found = _condition(name, plain if quoted is None else quoted, privacy)
-        conditions.append(not_(found) if negated else found)
-        at = match.end()
-    return Query(text.strip(), tuple(conditions))
+    arms: Sequence[ColumnElement[bool]]
+    checks: tuple[ColumnElement[bool], ...]
+    #: Bounds of the time, which every arm obeys.
+    bounds: tuple[ColumnElement[bool], ...]
+    #: Whether an index gives each arm in the order of time; else what the arm holds is sorted.
+    ordered: bool = True
+    #: Whether each arm is one code with one outcome.
+    paired: bool = False
+    #: Whether more than the keys is asked of candidates, though nothing is to be checked.
+    columns: bool = False
 
 
-def find(session: Session, query: Query, after: str = "", limit: int = 50) -> Page:
+def find(session: Session, query: Query, after: str = "", limit: int = 50, patience: float = math.inf) -> Page:
     """A page of what `query` matches, newest first, behind the cursor `after`.
+
+    With `patience` (seconds) the page may end early and say so in `reached`: then go on from its cursor.
 
     Raises:
         Malformed: the cursor is not one that a page gave.
     """
-    limit = max(1, min(limit, MAX_PAGE))
-    key = (TrailEvent.t, TrailEvent.log, TrailEvent.epoch, TrailEvent.idx)
-    wanted = select(TrailEvent).where(*query.conditions).order_by(*(column.desc() for column in key)).limit(limit + 1)
-    if after:
-        match = _CURSOR.fullmatch(after)
-        if not match:
-            raise Malformed("`{after}` is not a cursor of this list; start again without it", after=after)
-        wanted = wanted.where(tuple_(*key) < tuple_(int(match[1]), match[2], int(match[3]), int(match[4])))
-    rows = session.scalars(wanted).all()
-    last = rows[limit - 1] if len(rows) > limit else None
-    return Page(tuple(_entry(row) for row in rows[:limit]), f"{last.t}.{last.log}.{last.epoch}.{last.idx}" if last else "")
+    limit, until = max(1, min(limit, MAX_PAGE)), time.monotonic() + patience
+    before, way = _cursor(after), way_of(session, query)
+    width = _FIRST if way.checks else limit + 1
+    found: list[TrailEvent] = []
+    while True:
+        met = candidates(way, width, before)
+        found += session.scalars(taken(_checked(met, way, limit + 1 - len(found)), TrailEvent)).all()
+        if len(found) > limit:
+            last = found[limit - 1]
+            return Page(tuple(map(_entry, found[:limit])), _told((last.t, last.log, last.epoch, last.idx)))
+        before = _end_of(session, met, width) if way.checks else None
+        if before is None:
+            return Page(tuple(map(_entry, found)), "")
+        if time.monotonic() > until:
+            return Page(tuple(map(_entry, found)), _told(before), _at(before[0]))
+        width = min(width * 4, _WIDEST)
+
+
+def way_of(session: Session, query: Query) -> Way:
+    """The shortest way to the matches of `query`, by what the indexes tell of how many there are."""
+    bounds = tuple(term.condition for term in query.terms if term.span)
+    ways = [_way(query, bounds, [term], arms) for term in query.terms if (arms := _walks(session, term)) is not None]
+    if any(term.pair for term in query.terms):
+        ways.append(by_pairs(session, query))
+    gathering = [(term.gathers, term.counted, term) for term in query.terms if term.gathers is not None and term.counted is not None]
+    if len(ways) == 1 and not gathering:
+        return ways[0]
+    counted = [(_many(session, [select(TrailEvent.t).where(arm, *bounds) for arm in way.arms], FEW), way) for way in ways]
+    for gathered, all_of_them, term in gathering:
+        if (many := _many(session, [all_of_them], term.most)) <= term.most:
+            counted.append((many, _way(query, bounds, [term], [gathered], ordered=False)))
+    if counted:
+        return min(counted, key=lambda told: told[0])[1]
+    return _way(query, bounds, [], [true()])
+
+
+def by_pairs(session: Session, query: Query) -> Way:
+    """The way by those codes and outcomes that `query` allows."""
+    paired = [term for term in query.terms if term.pair]
+    pairs = [pair for pair in session.execute(_PAIRS) if all(term.pair(*pair) for term in paired if term.pair)]
+    arms = [and_(TrailEvent.code == code, TrailEvent.outcome == outcome) for code, outcome in pairs]
+    bounds = tuple(term.condition for term in query.terms if term.span)
+    return replace(_way(query, bounds, [term for term in paired if term.is_pair], arms), paired=True)
+
+
+def candidates(way: Way, width: int, before: tuple[Any, ...] | None = None) -> Subquery:
+    """The newest `width` candidates behind the key `before`: their keys, and what is to be checked of them.
+
+    They are limited by themselves, so that the planner cannot begin with what is only to be checked.
+    """
+    columns = (*_KEY, *_FIELDS) if way.checks or way.columns else _KEY
+    # The order of a sum is in no index: what is to be gathered is not walked.
+    newest = _NEWEST if way.ordered else [(TrailEvent.t + 0).desc(), *_NEWEST[1:]]
+    behind = [] if before is None else [_behind(before)]
+    arms = [select(*columns).where(arm, *way.bounds, *behind).order_by(*newest).limit(width) for arm in way.arms or [false()]]
+    if len(arms) == 1:
+        return arms[0].subquery()
+    together = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
+    return select(together).order_by(*_newest(together)).limit(width).subquery()
+
+
+def taken(found: Subquery, *columns: Any) -> Select[Any]:
+    """`columns` of the entries whose keys are `found`, the newest first."""
+    same = and_(TrailEvent.log == found.c.log, TrailEvent.epoch == found.c.epoch, TrailEvent.idx == found.c.idx)
+    return select(*columns).join(found, same).order_by(*_NEWEST)
 
 
 def entry(session: Session, log: str, epoch: int, idx: int) -> Entry:
@@ -139,81 +188,87 @@ def openings(session: Session, found: Entry) -> dict[str, tuple[bytes, str]]:
     return {row.field: (row.salt, row.value) for row in rows}
 
 
+def _way(
+    query: Query, bounds: tuple[ColumnElement[bool], ...], met: list[Term], arms: Sequence[ColumnElement[bool]], *, ordered: bool = True
+) -> Way:
+    checks = tuple(term.condition for term in query.terms if not term.span and all(term is not one for one in met))
+    return Way(arms, checks, bounds, ordered)
+
+
+def _walks(session: Session, term: Term) -> Sequence[ColumnElement[bool]] | None:
+    if not term.serial:
+        return term.walks or None
+    return [and_(TrailEvent.cert != literal_column("''"), TrailEvent.cert == f"{issuer}:{term.serial}") for issuer in _issuers(session)]
+
+
+def _issuers(session: Session) -> list[str]:
+    """The key hashes of all issuers that entries name: one step in the index for each."""
+    found, last = list[str](), ""
+    named = select(TrailEvent.cert).where(TrailEvent.cert != literal_column("''")).order_by(TrailEvent.cert).limit(1)
+    while cert := session.scalar(named.where(TrailEvent.cert > last)):
+        found.append(cert.partition(":")[0])
+        last = found[-1] + ";"  # the character behind the colon
+    return found
+
+
+def _many(session: Session, arms: Sequence[Select[Any]], most: int) -> int:
+    """How many rows `arms` have, counted no further than to see that they are more than `most`."""
+    if not arms:
+        return 0
+    met = union_all(*(select(arm.limit(most + 1).subquery()) for arm in arms)).limit(most + 1).subquery()
+    return session.scalar(select(func.count()).select_from(met)) or 0
+
+
+def _checked(met: Subquery, way: Way, limit: int) -> Subquery:
+    """The newest `limit` of the candidates `met` that hold what is to be checked."""
+    there = ClauseAdapter(met)
+    keys = [met.c[column.key] for column in _KEY]
+    return select(*keys).where(*(there.traverse(check) for check in way.checks)).order_by(*_newest(met)).limit(limit).subquery()
+
+
+def _end_of(session: Session, met: Subquery, width: int) -> tuple[Any, ...] | None:
+    """The key of the last of `width` candidates; None when there were fewer."""
+    keys = select(*(met.c[column.key] for column in _KEY)).order_by(*_newest(met))
+    last = session.execute(keys.offset(width - 1).limit(1)).first()
+    return None if last is None else tuple(last)
+
+
+def _newest(met: Subquery) -> list[ColumnElement[Any]]:
+    return [met.c[column.key].desc() for column in _KEY]
+
+
+def _behind(key: tuple[Any, ...]) -> ColumnElement[bool]:
+    """What comes after `key` in a list that goes back in time; the first part bounds the index."""
+    t, *place = key
+    return and_(TrailEvent.t <= t, or_(TrailEvent.t < t, tuple_(*_KEY[1:]) < tuple_(*place)))
+
+
+def _cursor(after: str) -> tuple[Any, ...] | None:
+    if not after:
+        return None
+    match = _CURSOR.fullmatch(after)
+    if not match:
+        raise Malformed("`{after}` is not a cursor of this list; start again without it", after=after)
+    return int(match[1]), match[2], int(match[3]), int(match[4])
+
+
+def _told(key: Sequence[Any]) -> str:
+    return ".".join(map(str, key))
+
+
+def _at(t: int) -> dt.datetime:
+    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=t)
+
+
 def _entry(row: TrailEvent) -> Entry:
-    at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=row.t)
     raw, leaf = _bytes(row.body), _bytes(row.leaf)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         body = {}
-    return Entry(row.log, row.epoch, row.idx, at, BY_CODE.get(row.code), body if isinstance(body, dict) else {}, leaf.hex(), raw)
+    return Entry(row.log, row.epoch, row.idx, _at(row.t), BY_CODE.get(row.code), body if isinstance(body, dict) else {}, leaf.hex(), raw)
 
 
 def _bytes(value: object) -> bytes:
     """What stands in the column, even where somebody put a text: an entry that was tampered with must stay visible."""
     return value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
-
-
-def _condition(name: str, value: str, privacy: Privacy | None) -> ColumnElement[bool]:
-    if name in _COLUMNS:
-        return _matches(_COLUMNS[name], value)
-    if name in {"since", "until"}:
-        moment = microseconds(_moment(value))
-        return TrailEvent.t >= moment if name == "since" else TrailEvent.t < moment
-    if name in PERSONAL and privacy is not None:
-        opened = select(TrailDisclosure.id).where(TrailDisclosure.blind == privacy.blind(name, value))
-        return TrailEvent.id.in_(opened)
-    special = {"actor": _actor, "code": _code, "cert": _cert, "log": _log}
-    if name not in special:
-        raise Malformed("the query has no field `{name}`; fields are {fields}", name=name, fields=", ".join(_FIELDS))
-    return special[name](value)
-
-
-def _matches(column: InstrumentedAttribute[str], value: str) -> ColumnElement[bool]:
-    if not value.endswith("*"):
-        found = column == value
-    else:
-        prefix = value[:-1]
-        found = and_(column >= prefix, column < prefix + "\U0010ffff")
-    # The indexes of these columns leave out what is empty: the planner takes them only when the query does so too.
-    return and_(column != "", found) if column in _SPARSE and value not in {"", "*"} else found
-
-
-def _actor(value: str) -> ColumnElement[bool]:
-    """The actor's id, alone or after its kind."""
-    if value.partition(":")[0] in set(ActorKind):
-        return _matches(TrailEvent.actor, value)
-    return or_(*(_matches(TrailEvent.actor, f"{kind}:{value}") for kind in ActorKind))
-
-
-def _code(value: str) -> ColumnElement[bool]:
-    """A code such as `CA1004` or `AZ*`, or a name such as `cert.issued`."""
-    named = [kind.code for kind in Kind if kind.value.name == value]
-    return TrailEvent.code.in_(named) if named else _matches(TrailEvent.code, value)
-
-
-def _cert(value: str) -> ColumnElement[bool]:
-    """The issuer's key hash with the serial, or the serial alone (hex)."""
-    value = value.lower()
-    if ":" in value or value.endswith("*"):
-        return _matches(TrailEvent.cert, value)
-    ends = TrailEvent.cert.endswith(":" + value, autoescape=True)
-    # Looked for in the index of certificates alone, which is small: the trail itself would be read from end to end.
-    return and_(TrailEvent.cert != "", TrailEvent.cert.in_(select(TrailEvent.cert).where(TrailEvent.cert != "", ends).distinct()))
-
-
-def _log(value: str) -> ColumnElement[bool]:
-    log, _, epoch = value.partition("/")
-    # An expression, so that the planner walks the newest events by time instead of sorting the whole log.
-    named = TrailEvent.log.concat("") == log
-    if not epoch:
-        return named
-    return and_(named, TrailEvent.epoch == int(epoch)) if epoch.isascii() and epoch.isdigit() and len(epoch) < 10 else false()
-
-
-def _moment(value: str) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(value)
-    except ValueError as error:
-        raise Malformed("`{value}` is not a time; write `2026-01-31` or `2026-01-31T08:00:00Z`", value=value) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

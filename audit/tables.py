@@ -12,8 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.database import Model
 
-#: Most entries name no certificate, and many no request: their indexes leave those out.
-_CERT, _ASKED = text("cert != ''"), text("request_id != ''")
+#: Most entries name no certificate and concern no unit, and many no request: their indexes leave those out.
+_CERT, _SCOPED, _ASKED = text("cert != ''"), text("scope != ''"), text("request_id != ''")
 
 
 class TrailEpoch(Model):
@@ -34,7 +34,7 @@ class TrailEvent(Model):
     log: Mapped[str] = mapped_column(String(16), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    #: The body's random 128-bit id, hex.
+    #: The id of the body, hex: the seconds of its time and 96 random bits.
     id: Mapped[str] = mapped_column(String(32))
     t: Mapped[int] = mapped_column(BigInteger)
     code: Mapped[str] = mapped_column(String(8))
@@ -52,8 +52,9 @@ class TrailEvent(Model):
         Index("ix_trail_event_t", "t"),
         Index("ix_trail_event_actor", "actor", "t"),
         Index("ix_trail_event_object", "object", "t"),
-        Index("ix_trail_event_code", "code", "t"),
+        Index("ix_trail_event_kind", "code", "outcome", "t"),
         Index("ix_trail_event_cert", "cert", "t", sqlite_where=_CERT, postgresql_where=_CERT),
+        Index("ix_trail_event_scope", "scope", "t", sqlite_where=_SCOPED, postgresql_where=_SCOPED),
         Index("ix_trail_event_request_id", "request_id", "t", sqlite_where=_ASKED, postgresql_where=_ASKED),
         {"sqlite_with_rowid": False},
     )

@@ -347,7 +347,8 @@ def event(snapshot: Snapshot, verdict: Verdict, ask: Ask, caller: Caller, person
     return Event(
         kind=Kind.DECISION,
         actor=caller.actor,
-        object=f"app:{caller.application.id if caller.application else ''}",
+        # Who asked is the actor; whom it was about is what people look for.
+        object=f"person:{person.id}" if person else f"app:{caller.application.id if caller.application else ''}",
         outcome="allow" if verdict.allowed else "deny",
         reason=verdict.reason,
         rule=verdict.grant,

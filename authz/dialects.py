@@ -205,7 +205,7 @@ def _lower(found: Found) -> set[bytes]:
     return {value.lower() for value in found.attributes.get("objectclass", ())}
 
 
-_PEOPLE = {"uid": "uid", "cn": "cn", "displayname": "displayName", "mail": "mail", "employeetype": "employeeType"}
+_PEOPLE = {"uid": "uid", "cn": "cn", "displayname": "displayName", "mail": "mail", "mobile": "mobile", "employeetype": "employeeType"}
 _UNITS = {"ou": "ou", "ou;lang-zh": "ou;lang-zh", "ou;lang-en": "ou;lang-en", "businesscategory": "businessCategory"}
 _STANDARD = {
     "inetorgperson": _PERSON,
@@ -250,7 +250,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             identity="objectGUID",
             read_identity=_little_endian,
             classes={"user": _PERSON, "organizationalunit": _UNIT, "group": _GROUP},
-            person={"uid": "sAMAccountName", "cn": "cn", "displayname": "displayName", "mail": "mail"},
+            person={"uid": "sAMAccountName", "cn": "cn", "displayname": "displayName", "mail": "mail", "mobile": "mobile"},
             unit={"ou": "ou", "ou;lang-zh": "displayName", "ou;lang-en": "description", "businesscategory": "businessCategory"},
             inactive=_ad_disabled,
             inactive_by=("userAccountControl",),

@@ -161,6 +161,11 @@ def account_of(world: World, attempt: Attempt) -> str:
     return world.trail.privacy.keyed("login", attempt.uid[:_MAX_NAME].casefold())
 
 
+def failures_of(world: World, uid: str) -> str:
+    """What events of failed logins under the account `uid` are about."""
+    return f"account:{account_of(world, Attempt(uid=uid, password=''))}"
+
+
 def _count(tx: Transaction, world: World, attempt: Attempt, reason: str, person: Person | None) -> None:
     account = account_of(world, attempt)
     throttle.count_failure(tx, account, attempt.source)

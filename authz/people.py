@@ -68,6 +68,8 @@ class Person:
     name: str
     name_en: str
     mail: str
+    #: Number for short messages, as the directory writes it; often empty.
+    mobile: str
     #: Id of the unit the person belongs to.
     unit: str
     active: bool

@@ -56,6 +56,7 @@ _APPLICATION, _APP_OWNER = ("application",), ("app-owner",)
 POLICY: tuple[Rule, ...] = (
     Rule("request-submit.own", _A.REQUEST_SUBMIT, _EVERYONE, _R.OWN),
     Rule("request-submit.renewal", _A.REQUEST_SUBMIT, _RENEWAL, _R.ANY),
+    Rule("request-renew.own", _A.REQUEST_RENEW, _EVERYONE, _R.OWN, high_risk=True),
     Rule("request-read.own", _A.REQUEST_READ, _EVERYONE, _R.OWN),
     Rule("request-read.registrar", _A.REQUEST_READ, _REGISTRAR, _R.SCOPE),
     Rule("request-read.auditor", _A.REQUEST_READ, _AUDITOR, _R.ANY),
@@ -110,6 +111,9 @@ POLICY: tuple[Rule, ...] = (
     Rule("asset-register.demo", _A.ASSET_REGISTER, _DEMO, _R.ANY, demo=True),
     Rule("authz-explain.security", _A.AUTHZ_EXPLAIN, _SECURITY, _R.ANY),
     Rule("authz-explain.auditor", _A.AUTHZ_EXPLAIN, _AUDITOR, _R.ANY),
+    Rule("history-read.own", _A.HISTORY_READ, _EVERYONE, _R.OWN),
+    Rule("contradiction-accept.security", _A.CONTRADICTION_ACCEPT, _SECURITY, _R.ANY, high_risk=True),
+    Rule("contradiction-accept.auditor", _A.CONTRADICTION_ACCEPT, _AUDITOR, _R.ANY, high_risk=True),
     Rule("trail-read.auditor", _A.TRAIL_READ, _AUDITOR, _R.ANY),
     Rule("trail-export.auditor", _A.TRAIL_EXPORT, _AUDITOR, _R.ANY),
     Rule("trail-verify.auditor", _A.TRAIL_VERIFY, _AUDITOR, _R.ANY),

@@ -43,6 +43,18 @@ class Opened:
     person: Person
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A session that is still good, as its person may know it."""
+
+    id: str
+    #: `cert` or `password+totp`.
+    auth: str
+    began_at: dt.datetime
+    #: Last use, to the minute.
+    seen_at: dt.datetime
+
+
 def open_session(tx: Transaction, world: World, person: Person, auth: str, certificate: Certificate | None = None) -> Opened:
     """Begin a session in `tx`; the caller records the login."""
     token = PREFIX + secrets.token_urlsafe(32)
@@ -123,20 +135,37 @@ def _note_use(world: World, session: str, last: dt.datetime, now: dt.datetime) -
         tx.db.execute(statement.on_conflict_do_update(index_elements=["session"], set_={"at": now}))
 
 
+def of_person(world: World, person: Person) -> list[Standing]:
+    """The sessions of `person` that are still good, the newest first."""
+    now = world.clock()
+    mine = (SessionRow.person == person.uuid, SessionRow.ended_at.is_(None), SessionRow.expires_at > now)
+    with world.database.reading() as db:
+        rows = db.scalars(select(SessionRow).where(*mine).order_by(SessionRow.began_at.desc()).limit(_AT_ONCE)).all()
+        used = select(SessionSeen).where(SessionSeen.session.in_([row.id for row in rows]))
+        seen = {one.session: one.at for one in db.scalars(used)}
+    found = (Standing(row.id, row.auth, row.began_at, seen.get(row.id, row.began_at)) for row in rows)
+    return [one for one in found if now - one.seen_at < world.settings.authz.session_idle]
+
+
 def end_all(tx: Transaction, person: Person, *, permit: Permit) -> None:
     """End every session of a person; the permit is for `person:<pseudonym>`.
 
     Raises:
         Conflict: there is none.
     """
-    permit.must_cover(Action.SESSION_END, f"person:{person.id}")
-    mine = (SessionRow.person == person.uuid, SessionRow.ended_at.is_(None), SessionRow.expires_at > tx.now)
-    rows = tx.db.scalars(select(SessionRow).where(*mine).order_by(SessionRow.id).limit(_AT_ONCE).with_for_update()).all()
-    if not rows:
+    if not end_others(tx, person, "", permit=permit):
         raise Conflict("nobody is logged in with this account")
+
+
+def end_others(tx: Transaction, person: Person, kept: str, *, permit: Permit) -> int:
+    """End every session of a person but the one called `kept`, and say how many; the permit is for `person:<pseudonym>`."""
+    permit.must_cover(Action.SESSION_END, f"person:{person.id}")
+    mine = (SessionRow.person == person.uuid, SessionRow.ended_at.is_(None), SessionRow.expires_at > tx.now, SessionRow.id != kept)
+    rows = tx.db.scalars(select(SessionRow).where(*mine).order_by(SessionRow.id).limit(_AT_ONCE).with_for_update()).all()
     for row in rows:
         row.ended_at = tx.now
         tx.record(Event.under(permit, Kind.SESSION_ENDED, f"session:{row.id}"))
+    return len(rows)
 
 
 def end(tx: Transaction, session: str, *, permit: Permit) -> None:

@@ -20,7 +20,7 @@ _PERSON, _UNIT, _GROUP = "inetorgperson", "organizationalunit", "groupofnames"
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 #: The attributes that anything here follows from: nothing else of an entry is kept.
 _KEPT = {"objectclass", "entryuuid", "member"}
-_KEPT |= {"uid", "cn", "displayname", "mail", "employeetype"} | {"ou", "ou;lang-zh", "ou;lang-en", "businesscategory"}
+_KEPT |= {"uid", "cn", "displayname", "mail", "mobile", "employeetype"} | {"ou", "ou;lang-zh", "ou;lang-en", "businesscategory"}
 
 Pseudonym = Callable[[str], str]
 
@@ -192,6 +192,7 @@ def _person(dn: str, entry: Entry, units: Mapping[str, Unit], pseudonym: Pseudon
         name=entry.one("displayname") or entry.one("cn"),
         name_en=entry.one("cn"),
         mail=entry.one("mail"),
+        mobile=entry.one("mobile"),
         unit=units[place].id,
         active=entry.one("employeetype").lower() != "inactive",
     )

@@ -42,7 +42,7 @@ from authz.caller import Caller
 from authz.evaluate import Question, weigh
 from authz.people import Holding
 from authz.snapshot import Grant, index
-from bench import limits, production, servers
+from bench import limits, production, searching, servers
 from bench.province import Size
 from bench.rounds import Row, Spread, Work, by_threads, compared, in_turn, microseconds
 from core.settings import load
@@ -233,7 +233,7 @@ def embedded(folder: Path) -> Iterator[Row]:
 
 
 #: What can be measured, by name.
-PARTS = ("embedded", "decisions", "changes")
+PARTS = ("embedded", "decisions", "changes", "searches")
 
 
 def main() -> None:
@@ -241,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)", default=[])
     parser.add_argument("--staff", type=int, default=Size().staff, help="people in the directory of the production form (%(default)s)")
+    parser.add_argument("--events", type=int, default=1_000_000, help="events of the trail that is searched (%(default)s)")
     parser.add_argument("--changes", type=int, default=20, help="changes in the directory (%(default)s)")
     told = parser.parse_args()
     if unknown := set(told.parts) - set(PARTS):
@@ -257,6 +258,7 @@ def main() -> None:
             "embedded": lambda: embedded(folder),
             "decisions": lambda: production.decisions(folder, size),
             "changes": lambda: production.changes(folder, size, told.changes),
+            "searches": lambda: searching.searches(folder, told.events),
         }
         rows: list[Row] = []
         try:

@@ -86,15 +86,20 @@ def _must_wait(session: Session, authority: str, published: int, now: dt.datetim
 
 def problems(session: Session, now: dt.datetime) -> list[str]:
     """Lists that relying parties miss, or that tell too little, one sentence each; readiness tells them."""
-    found = []
+    return list(trouble(session, now).values())
+
+
+def trouble(session: Session, now: dt.datetime) -> dict[str, str]:
+    """The same by authority."""
+    found = {}
     for authority in session.scalars(select(Authority.id).where(Authority.cert.is_not(None)).order_by(Authority.id)):
         last = latest(session, authority)
         if last is None or last.next_update <= now:
-            found.append(f"the revocation list of {authority} is missing or over; run the worker")
+            found[authority] = f"the revocation list of {authority} is missing or over; run the worker"
         elif now > last.this_update + (last.next_update - last.this_update) / 2 + PROMPT:
-            found.append(f"the revocation list of {authority} was not renewed at half of its life; read the worker's log")
+            found[authority] = f"the revocation list of {authority} was not renewed at half of its life; read the worker's log"
         elif _untold(session, last, now - PROMPT):
-            found.append(f"the revocation list of {authority} lacks a revocation for more than a minute; read the worker's log")
+            found[authority] = f"the revocation list of {authority} lacks a revocation for more than a minute; read the worker's log"
     return found
 
 

@@ -5,6 +5,7 @@ Every act takes a permit and checks once more on the locked row: its state, its 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,8 @@ from core.errors import Conflict, Denied, Malformed, NotFound
 
 #: Rows that one page of a list may hold.
 PAGE = 100
+#: States in which something is still to come.
+UNDER_WAY = (RequestState.SUBMITTED, RequestState.APPROVED, RequestState.ISSUING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +45,8 @@ class Filter:
 
     states: Collection[str] | None = None
     units: Collection[str] | None = None
-    #: Pseudonym: requests that this person made or answers for.
-    person: str | None = None
+    #: Pseudonym of the person who answers for the subject: nobody else can have asked, but Yumen itself.
+    owner: str | None = None
     profile: str | None = None
     subject: str | None = None
 
@@ -87,10 +90,48 @@ def renew(tx: Transaction, *, permit: Permit, draft: Draft, previous: str) -> Re
     if permit.actor.kind is not ActorKind.SERVICE or not (good and same):
         raise Denied("only a certificate in good standing is renewed without an approval; submit a request", reason="not-renewable")
     request = enter(tx, draft, requester=permit.actor.id, state=RequestState.APPROVED)
-    request.decided_at = tx.now
-    request.approvals.append(Approval(approver=previous, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=tx.now))
+    _approve_by(request, previous, permit, tx.now)
     tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, {**_asked(request), "renews": previous}))
     return request
+
+
+def renew_own(tx: Transaction, *, permit: Permit, draft: Draft, previous: str) -> Request:
+    """Take in a new key for the holder of the certificate `previous` (`cert:…`).
+
+    A person who comes with that very certificate vouches for the new key with the old one: approved at once, in the last
+    weeks of a certificate in good standing, while name and unit are what they were. Any other renewal waits for a registrar.
+
+    Raises:
+        Malformed, Conflict: as `submit`.
+    """
+    permit.must_cover(Action.REQUEST_RENEW, draft.facts.ref)
+    _must_still_be(permit, draft.facts.unit, draft.facts.ref)
+    vouched = _vouched(tx, permit, draft, previous)
+    request = enter(tx, draft, requester=permit.actor.id, state=RequestState.APPROVED if vouched else RequestState.SUBMITTED)
+    if vouched:
+        _approve_by(request, previous, permit, tx.now)
+    tx.record(_event(permit, Kind.REQUEST_SUBMITTED, request, _asked(request) | ({"renews": previous} if vouched else {})))
+    return request
+
+
+def is_renewable(held: Certificate, now: dt.datetime) -> bool:
+    """Whether the certificate is good and near enough to its end."""
+    return held.standing is Standing.VALID and held.renewable_from <= now < held.not_after
+
+
+def _vouched(tx: Transaction, permit: Permit, draft: Draft, previous: str) -> bool:
+    held = tx.db.scalar(select(Certificate).where(Certificate.ref_is(previous)))
+    if held is None or not is_renewable(held, tx.now):
+        return False
+    shown = permit.actor.kind is ActorKind.PERSON and permit.actor.auth == "cert" and permit.actor.serial == held.serial
+    mine = held.subject == draft.facts.ref == f"person:{permit.actor.id}" and held.profile == draft.profile
+    return shown and mine and (held.common_name, held.unit) == (draft.facts.common_name, draft.facts.unit)
+
+
+def _approve_by(request: Request, previous: str, permit: Permit, at: dt.datetime) -> None:
+    """The certificate `previous` speaks where an officer would."""
+    request.decided_at = at
+    request.approvals.append(Approval(approver=previous, word="approve", comment="", rule=permit.rule, revision=permit.revision, at=at))
 
 
 def enter(tx: Transaction, draft: Draft, *, requester: str, state: RequestState) -> Request:
@@ -167,6 +208,12 @@ def get(session: Session, request_id: int) -> Request:
     raise NotFound("there is no request `{request}`", request=request_id)
 
 
+def find_same(session: Session, subject: str, key: str) -> Request | None:
+    """The request of this subject for this very key (SHA-256 in hex) that was not turned down: who sends twice is shown the first."""
+    which = (Request.spki_sha256 == key, Request.subject == subject, Request.state.in_((*UNDER_WAY, RequestState.ISSUED)))
+    return session.scalar(select(Request).where(*which).order_by(Request.id).limit(1))
+
+
 def target(request: Request) -> About:
     """What the policy is asked about before anything is done with the request."""
     return About(request.ref, request.unit, request.owner, request.requester)
@@ -178,20 +225,14 @@ def listing(session: Session, which: Filter, *, before: int | None = None, limit
     return list(session.scalars(query if before is None else query.where(Request.id < before)))
 
 
-def queue(session: Session, units: Collection[str], *, after: int | None = None) -> list[Request]:
-    """Requests of `units` that wait for a decision, the longest first; give the last one's id as `after` for the next page."""
-    query = select(Request).where(*_conditions(Filter(units=units, states=(RequestState.SUBMITTED,)))).order_by(Request.id).limit(PAGE)
-    return list(session.scalars(query if after is None else query.where(Request.id > after)))
-
-
 def _conditions(which: Filter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if which.states is not None:
         found.append(Request.state.in_(which.states))
     if which.units is not None:
         found.append(Request.unit.in_(which.units))
-    if which.person is not None:
-        found.append((Request.requester == which.person) | (Request.owner == which.person))
+    if which.owner is not None:
+        found.append(Request.owner == which.owner)
     if which.profile is not None:
         found.append(Request.profile == which.profile)
     if which.subject is not None:

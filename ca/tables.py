@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from ca.states import IntentState, ListState, RequestState, Standing
 from core.database import Instant, Model, UtcDateTime
 
+#: How long before its end a certificate can be renewed; a third of its life where that is shorter.
+RENEWABLE = dt.timedelta(days=30)
+
 #: A request has at most one open intent: said by a partial unique index.
 _OPEN = text("state = 'open'")
 
@@ -162,12 +165,18 @@ class Certificate(Model):
         ForeignKeyConstraint(["intent_id", "authority", "serial"], ["ca_intent.id", "ca_intent.authority", "ca_intent.serial"]),
         UniqueConstraint("authority", "serial"),
         Index("ix_ca_certificate_unit_intent_id", "unit", "intent_id"),
+        Index("ix_ca_certificate_not_after", "not_after"),
     )
 
     @property
     def ref(self) -> str:
         """How permits and events name this certificate."""
         return f"cert:{self.authority}/{self.serial}"
+
+    @property
+    def renewable_from(self) -> dt.datetime:
+        """From when on it can be renewed."""
+        return self.not_after - min(RENEWABLE, (self.not_after - self.not_before) / 3)
 
     @classmethod
     def ref_is(cls, ref: str) -> ColumnElement[bool]:

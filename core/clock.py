@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
+#: The province's own zone: people read times in it, whatever the server's.
+ZONE = dt.timezone(dt.timedelta(hours=8))
+
 #: Gives the present moment, aware and in UTC.
 Clock = Callable[[], dt.datetime]
 

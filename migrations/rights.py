@@ -17,9 +17,9 @@ OWNERS = ("yumen_owner", "audit_owner")
 LOGINS = ("yumen_web", "yumen_worker", "audit_reader")
 
 #: Rows that are no facts: everything else in the schema `yumen` is refused at commit without an event.
-VOLATILE = ("authz_look", "authz_session_seen", "authz_throttle", "ca_lease", "alembic_version")
-#: What only the worker's role may write, besides checkpoints: what is signed, and what the directory says.
-SIGNED = ("authz_entry", "authz_look", "ca_authority", "ca_intent", "ca_certificate", "ca_crl", "ca_lease")
+VOLATILE = ("authz_look", "authz_session_seen", "authz_throttle", "ca_lease", "ops_notice", "alembic_version")
+#: What only the worker's role may write, besides checkpoints: what is signed, what the directory says, and what people are told.
+SIGNED = ("authz_entry", "authz_look", "ca_authority", "ca_intent", "ca_certificate", "ca_crl", "ca_lease", "ops_notice")
 
 _TRAIL = ("trail_epoch", "trail_event", "trail_batch", "trail_tile", "trail_checkpoint", "trail_disclosure")
 _FUNCTIONS = ("append", "enqueue", "disclose", "open_epoch")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
@@ -26,6 +28,11 @@ class Contradiction(NamedTuple):
     problem: str
     said: Value
     shown: Value
+
+    @property
+    def id(self) -> str:
+        """What names exactly this one: another value on either side is another contradiction."""
+        return hashlib.sha256(json.dumps(self).encode()).hexdigest()[:32]
 
     @property
     def sentence(self) -> str:

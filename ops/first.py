@@ -15,7 +15,7 @@ from audit.permit import Permit
 from audit.record import recording
 from ca import ceremony, certificates, registration
 from ca.registration import Draft
-from ca.states import RequestState, Standing
+from ca.states import Standing
 from ca.subjects import facts
 from ca.tables import Certificate
 from ca.worker import Worker
@@ -24,9 +24,6 @@ from certs.suites import spki_sha256
 from core.errors import NotFound, Unavailable
 from core.seal import Vault, write_durably
 from ops.node import Node
-
-#: States of a request that will still become a certificate.
-UNDER_WAY = (RequestState.SUBMITTED, RequestState.APPROVED, RequestState.ISSUING)
 
 #: A signature that this process announced and lost is swept at once; one of a process that was killed after 15 s.
 _PATIENCE_SECONDS = 40.0
@@ -77,7 +74,7 @@ def first_certificate(node: Node, ref: str, profile: str, key: ec.EllipticCurveP
     if found := _issued(node, ref, spki_sha256(key.public_key())):
         return found
     with node.database.reading() as session:
-        waiting = registration.listing(session, registration.Filter(states=UNDER_WAY, subject=ref))
+        waiting = registration.listing(session, registration.Filter(states=registration.UNDER_WAY, subject=ref))
     if not waiting:
         draft = Draft(profile=profile, csr=csr.parse(request_der(key)), facts=facts(node.world.refresh(), ref))
         with recording(node.trail) as tx:

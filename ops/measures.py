@@ -29,6 +29,7 @@ from core.errors import Unavailable
 from core.settings import Settings
 from ops import copies, reconcile
 from ops.leadership import is_led
+from ops.notices import outbox
 
 #: States in which a request waits for somebody.
 _WAITING = (RequestState.SUBMITTED, RequestState.APPROVED, RequestState.ISSUING)
@@ -56,6 +57,12 @@ class State(Collector):
         yield _gauge("worker_leads", "1 while some process does the worker's jobs.", is_led(self._settings, session))
         states = select(Request.state, func.count()).where(Request.state.in_(_WAITING)).group_by(Request.state)
         yield _counted("certificate_requests", "Requests that wait, by state.", "state", _WAITING, session, states)
+        notices = _gauge(
+            "notices", "Notices by mail and short message, by state; those that ended are kept for half a year.", labels=["state"]
+        )
+        for state, number in outbox.counts(session).items():
+            notices.add_metric([state], number)
+        yield notices
         now = self._clock()
         usable = (SessionRow.ended_at.is_(None), SessionRow.expires_at > now)
         yield _gauge("sessions_open", "Sessions that neither ended nor expired.", session.scalar(select(func.count()).where(*usable)) or 0)

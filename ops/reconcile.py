@@ -27,6 +27,7 @@ from audit.history import Told
 from audit.trail import Trail
 from audit.verifier.numbers import Numbers
 from core.clock import microseconds
+from ops import acceptance
 from ops.compare import ITSELF, Contradiction, alarm, alarmed, claim_of, compare
 from ops.pairs import PAIRS
 from ops.pairs.pair import Key, Pair
@@ -42,6 +43,8 @@ ROWS, ENTRIES = 4000, 20_000
 AROUND = dt.timedelta(days=1)
 #: Heartbeats that a process may miss before it is taken for lost.
 PATIENCE = 3
+#: Contradictions that the event of a turn names.
+TOLD = 200
 #: Alarms that one turn records at most, and that are looked at again each turn.
 ALARMS, KNOWN = 100, 1000
 
@@ -53,12 +56,14 @@ class Result:
     """What a turn found."""
 
     at: dt.datetime
-    #: Contradictions that are there now.
+    #: Contradictions that are there now, without those that officers have accepted.
     open: int
     #: The first few of them, as sentences.
     first: tuple[str, ...]
     #: When the last pass over everything ended; None before the first one has.
     whole_at: dt.datetime | None
+    #: How many there are that officers have accepted.
+    accepted: int = 0
 
 
 class Stopped(Exception):
@@ -320,13 +325,17 @@ class Reconciler:
 
     def _tell(self, state: _State, found: Sequence[Contradiction]) -> Result:
         now = list(dict.fromkeys(found))
-        alarms = [alarm(one) for one in now if one not in self._open][:ALARMS]
-        for one in set(now) - self._open:
+        with self._trail.database.reading() as session:
+            accepted = acceptance.accepted(session)
+        new = [one for one in now if one not in self._open and one.id not in accepted]
+        for one in new:
             _log.critical("facts and events contradict each other", what=one.sentence)
-        first = [one.sentence[:300] for one in now[:5]]
-        details = {"open": len(now), "first": first, **state.encode()}
-        done = Event(kind=Kind.RECONCILED, actor=ITSELF, object="trail", outcome="fail" if now else "ok", details=details)
-        self._trail.append([*alarms, done])
+        left = [one for one in now if one.id not in accepted]
+        ids = [one.id for one in (*left, *(one for one in now if one.id in accepted))]
+        told = {"open": len(left), "accepted": len(now) - len(left), "first": [one.sentence[:300] for one in left[:5]]}
+        details = {**told, "contradictions": ids[:TOLD], **state.encode()}
+        done = Event(kind=Kind.RECONCILED, actor=ITSELF, object="trail", outcome="fail" if left else "ok", details=details)
+        self._trail.append([*(alarm(one) for one in new[:ALARMS]), done])
         self._open = set(now)
         return _result(self._trail.clock(), details)
 
@@ -350,7 +359,8 @@ def problems(session: Session) -> list[str]:
 
 def _result(at: dt.datetime, details: Mapping[str, Any]) -> Result:
     whole = details.get("whole-at", 0)
-    return Result(at, details.get("open", 0), tuple(details.get("first", ())), _moment(whole) if whole else None)
+    first = tuple(details.get("first", ()))
+    return Result(at, details.get("open", 0), first, _moment(whole) if whole else None, details.get("accepted", 0))
 
 
 def _moment(at: int) -> dt.datetime:

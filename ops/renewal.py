@@ -19,7 +19,7 @@ from certs import bundles, csr
 from core.errors import NotFound
 from core.seal import write_durably
 from ops import homes
-from ops.first import UNDER_WAY, SealedKey, chain_pem, request_der
+from ops.first import SealedKey, chain_pem, request_der
 from ops.node import Node
 
 PORTAL = "server:portal"
@@ -64,7 +64,7 @@ def _newest(node: Node) -> Certificate | None:
 
 
 def _ask(node: Node, newest: Certificate) -> None:
-    which = registration.Filter(states=UNDER_WAY, subject=PORTAL)
+    which = registration.Filter(states=registration.UNDER_WAY, subject=PORTAL)
     with node.database.reading() as session:
         if registration.listing(session, which):
             return

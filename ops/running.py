@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.clock import Clock, system
 from core.settings import Settings
 from ops import homes
 from ops.node import Node, open_node
@@ -14,9 +15,9 @@ from ops.worker import Worker
 
 
 @contextmanager
-def embedded(settings: Settings) -> Iterator[Node]:
+def embedded(settings: Settings, clock: Clock = system) -> Iterator[Node]:
     """A node with its worker thread, both ended in order when the block ends."""
-    node = open_node(settings, role="serve", with_keys=True)
+    node = open_node(settings, role="serve", with_keys=True, clock=clock)
     try:
         worker = Worker(node)
         worker.start()

@@ -25,6 +25,7 @@ from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
 from ops import copies, homes, measures, postgres, reconcile
 from ops.leadership import is_led
+from ops.notices import outbox
 
 #: A log that grew is signed each second; longer than this, something keeps the worker from it.
 UNSIGNED = dt.timedelta(seconds=15)
@@ -53,12 +54,13 @@ def look(settings: Settings) -> Look:
     try:
         problems = _schema(database)
         with database.reading() as session:
+            notices = [] if problems else outbox.problems(session, now)
             facts = _facts(settings, session, now, problems)
         if (waits := waiting_seconds(database, now)) > WAITS:
             problems.append(f"an event waits for its place in the trail for {waits:.0f} s; run the worker, and read its log")
     finally:
         database.engine.dispose()
-    return Look(facts, problems, _warnings(settings))
+    return Look(facts, problems, [*_warnings(settings), *notices])
 
 
 def export(settings: Settings, path: Path) -> None:
@@ -147,7 +149,8 @@ def _reconciled(session: Session) -> dict[str, Any] | None:
     if result is None:
         return None
     whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
-    return {"at": result.at.isoformat(timespec="seconds"), "whole_at": whole, "contradictions": result.open, "first": list(result.first)}
+    at = result.at.isoformat(timespec="seconds")
+    return {"at": at, "whole_at": whole, "contradictions": result.open, "accepted": result.accepted, "first": list(result.first)}
 
 
 def _backups(settings: Settings, session: Session) -> list[dict[str, Any]]:

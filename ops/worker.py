@@ -1,4 +1,4 @@
-"""The jobs of a home: signing, sweeping, revocation lists, checkpoints, renewal of the service's own certificates.
+"""The jobs of a home: signing, sweeping, revocation lists, checkpoints, renewal of the service's own certificates, notices.
 
 One process does them: the one that leads. In embedded form this is a thread of the one process, in production
 `yumen worker`, of which several may stand by. A job that fails is logged and tried again at its next turn; the others go on.
@@ -18,6 +18,7 @@ from ca.keys import Missigned
 from ca.worker import Worker as Authority
 from ops.leadership import leadership
 from ops.node import Node
+from ops.notices.rounds import Notices, channels
 from ops.pairs.people import Directory
 from ops.reconcile import Reconciler, Stopped
 from ops.renewal import renew_listener
@@ -39,6 +40,8 @@ _AFTER_FAILURE_SECONDS = 2.0
 _WAITING_SECONDS = 2.0
 #: How often the service's own certificates are looked at, in seconds.
 _RENEWAL_SECONDS = 60.0
+#: How often it is looked whether somebody must be told something, in seconds.
+_NOTICES_SECONDS = 5.0
 #: A worker that ends waits so long for a backup on its way, in seconds; what it leaves is swept.
 _PATIENCE_SECONDS = 5.0
 
@@ -77,6 +80,9 @@ class Worker:
         self._schedule = Schedule(node)
         self._backing_up = Ticker("backup", self._schedule.every_seconds, self._back_up)
         self._reconciling = Ticker("reconcile", node.settings.audit.reconcile_period.total_seconds(), self._reconcile)
+        # Mail servers are slow, and what is above must not wait for them.
+        self._notices = Notices(node, channels(node.settings))
+        self._noticing = Ticker("notices", _NOTICES_SECONDS, lambda: self._notices.turn(leads=self.leading))
 
     @property
     def leading(self) -> bool:
@@ -90,6 +96,7 @@ class Worker:
         self._keeping.start()
         self._reading.start()
         self._reconciling.start()
+        self._noticing.start()
         self._backing_up.start()
 
     def stop(self) -> None:
@@ -97,7 +104,9 @@ class Worker:
         self._stop.set()
         self._schedule.stop()
         self._reconciler.stop()
+        self._notices.stop()
         self._reconciling.stop()
+        self._noticing.stop()
         self._backing_up.stop(_PATIENCE_SECONDS)
         self._thread.join()
         self._reading.join()

@@ -24,7 +24,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running PostgreSQL server for this process of the tests."""
-    for room in ("audit", "authz", "ca"):
+    for room in ("audit", "authz", "ca", "ops"):
         importlib.import_module(f"{room}.tables")
     server = Cluster()
     yield server

@@ -15,12 +15,28 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from core.settings.tree import CA, DIRECTORY_DIALECTS, Audit, Authz, Backup, Database, Directory, Keys, Settings, Web
+from core.settings.tree import (
+    CA,
+    DIRECTORY_DIALECTS,
+    MAIL_ADDRESS,
+    NOTICES,
+    Audit,
+    Authz,
+    Backup,
+    Database,
+    Directory,
+    Keys,
+    Notices,
+    Settings,
+    Web,
+)
 
 __all__ = [
     "CA",
     "DEFAULT_HOME",
     "DIRECTORY_DIALECTS",
+    "MAIL_ADDRESS",
+    "NOTICES",
     "Audit",
     "Authz",
     "Backup",
@@ -28,6 +44,7 @@ __all__ = [
     "Database",
     "Directory",
     "Keys",
+    "Notices",
     "Settings",
     "Web",
     "load",

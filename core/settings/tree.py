@@ -15,6 +15,14 @@ from urllib.parse import urlsplit
 #: Kinds of directory servers; `authz/dialects.py` says how they differ.
 DIRECTORY_DIALECTS = ("openldap", "389ds", "ad")
 
+#: Kinds of notices.
+NOTICES = ("alarm", "sign-in", "approval", "expiry")
+#: An address that mail may go to, or come from: plain ASCII, so that it can be nothing else in a header or a command.
+MAIL_ADDRESS = re.compile(
+    r"(?=.{3,254}\Z)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII
+)
+
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}")
 #: A target's address: no password, no query, and no character that another program would read as more than a name.
 _TARGET = re.compile(
     r"file:///[\w./~-]+|sftp://[\w.-]+@[\w.-]+(:\d{1,5})?/[\w./~-]*|s3://[\w.-]+(:\d{1,5})?/[\w.-]+(/[\w./~-]*)?", re.ASCII
@@ -170,6 +178,71 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notices:
+    """What people are told of without asking, by mail and by the platform for short messages; without either, nothing is sent."""
+
+    #: Mail server, `host:port`. Empty: no mail.
+    mail_server: str = ""
+    #: `starttls`, or `tls` from the first byte. There is no way without.
+    mail_tls: str = "starttls"
+    #: PEM file of the authorities that the server's certificate may come from. Empty: those of the system.
+    mail_ca_file: Path = Path()
+    #: Account at the mail server, with its password in a file outside the home. Empty: the server asks for none.
+    mail_account: str = ""
+    mail_password_file: Path = Path()
+    #: Address that mail comes from.
+    mail_from: str = ""
+    #: Address of the platform for short messages, `https://` only; redirects are not followed. Empty: no short messages.
+    webhook_url: str = ""
+    #: File outside the home with the secret that signs what is posted there.
+    webhook_secret_file: Path = Path()
+    #: PEM file of the authorities that the platform's certificate may come from. Empty: those of the system.
+    webhook_ca_file: Path = Path()
+    #: What goes which way: any of `alarm`, `sign-in`, `approval`, `expiry`, separated by spaces.
+    by_mail: str = "alarm sign-in approval expiry"
+    by_webhook: str = "alarm sign-in expiry"
+    #: Days before a certificate ends at which its holder is told, the largest first, separated by spaces.
+    expiry_days: str = "30 14 7 1"
+    #: A request that waits for so long is told to the nearest registrars; after `escalate_after` to all above them.
+    approval_after: dt.timedelta = dt.timedelta(minutes=15)
+    escalate_after: dt.timedelta = dt.timedelta(days=1)
+    #: A registrar gets at most one digest in this time.
+    digest_period: dt.timedelta = dt.timedelta(hours=4)
+    #: What is wrong for so long is an alarm; one that stays is repeated each day.
+    alarm_after: dt.timedelta = dt.timedelta(minutes=1)
+    #: What cannot be delivered is tried again, ever more rarely, for so long.
+    give_up_after: dt.timedelta = dt.timedelta(days=3)
+
+    def problems(self, home: Path) -> list[str]:
+        """What keeps notices from being sent safely."""
+        found = []
+        if self.mail_server and not _HOST_AND_PORT.fullmatch(self.mail_server):
+            found.append("notices.mail_server: write `host:port`, such as `smtp.example.cn:587`")
+        if self.webhook_url and not _is_https(self.webhook_url):
+            found.append("notices.webhook_url: write it as `https://host/path`, without a password")
+        if self.mail_tls not in {"starttls", "tls"}:
+            found.append(f"notices.mail_tls: `{self.mail_tls}` is not one of starttls, tls")
+        if self.mail_server and not MAIL_ADDRESS.fullmatch(self.mail_from):
+            found.append("notices.mail_from: name the address that mail comes from, such as `yumen@example.cn`")
+        if bool(self.mail_account) != (self.mail_password_file != Path()):
+            found.append("notices.mail_password_file: an account and its password file are named together")
+        if bool(self.webhook_url) != (self.webhook_secret_file != Path()):
+            found.append("notices.webhook_secret_file: the platform's address and the file of its secret are named together")
+        found += [
+            f"notices.{name}: secrets lie outside the home"
+            for name in ("mail_password_file", "webhook_secret_file")
+            if getattr(self, name).is_relative_to(home)
+        ]
+        for name in ("by_mail", "by_webhook"):
+            strange = set(getattr(self, name).split()) - set(NOTICES)
+            found += [f"notices.{name}: `{word}` is not one of {', '.join(NOTICES)}" for word in sorted(strange)]
+        days = self.expiry_days.split()
+        if not all(day.isascii() and day.isdigit() and 0 < int(day) < 1000 for day in days) or len(set(days)) != len(days):
+            found.append("notices.expiry_days: write days such as `30 14 7 1`")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """Where backups go by themselves, how often, and for how long they are kept."""
 
@@ -227,6 +300,7 @@ class Settings:
     authz: Authz = field(default_factory=Authz)
     ca: CA = field(default_factory=CA)
     audit: Audit = field(default_factory=Audit)
+    notices: Notices = field(default_factory=Notices)
     backup: Backup = field(default_factory=Backup)
 
     @property
@@ -258,6 +332,7 @@ class Settings:
         if self.ca.crl_lifetime > dt.timedelta(days=7):
             found.append("ca.crl_lifetime: at most 7d")
         found += self.directory.problems(self.home)
+        found += self.notices.problems(self.home)
         found += self.backup.problems(self.home)
         if self.directory.urls and self.directory.deadline >= self.authz.stale_limit:
             found.append("authz.stale_limit: longer than directory.deadline, or a server that fails stops decisions")
@@ -307,3 +382,11 @@ def _listening(name: str, value: str, *, loopback_only: bool) -> list[str]:
     if loopback_only and not address.is_loopback:
         return [f"{name}: a demo home listens on loopback only; make a production home to serve a network"]
     return []
+
+
+def _is_https(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and not parts.fragment
+    except ValueError:
+        return False

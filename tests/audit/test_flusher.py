@@ -119,6 +119,20 @@ def test_whoever_waits_without_a_thread_is_told_when_nobody_knows(desk, monkeypa
     assert len(told) == 3
 
 
+def test_an_answer_that_would_wait_for_its_own_thread_is_a_bug_and_not_a_standstill(desk):
+    found = []
+
+    def record(_):
+        try:
+            desk.flusher.submit([decision()])
+        except RuntimeError as error:
+            found.append(str(error))
+
+    desk.flusher.hand_over([decision()], record)
+    assert desk.end() == {"first": 0}
+    assert "cannot wait for itself" in found[0]
+
+
 def test_an_error_reaches_those_who_wait_without_a_thread(desk):
     desk.error, told = RuntimeError("no disk"), []
     desk.flusher.hand_over([decision()], told.append)

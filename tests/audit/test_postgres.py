@@ -153,7 +153,10 @@ def test_even_with_temporary_tables_every_row_reaches_the_trail(home: Home) -> N
 
 def test_a_function_that_was_replaced_is_noticed_before_the_commit(home: Home) -> None:
     [(source,)] = home.rows("SELECT pg_get_functiondef('audit.place'::regproc)")
-    home.rows(source.replace("w.r, sha256('\\x00'::bytea || w.y), w.y", "w.r, sha256('\\x00'::bytea || w.y || 'x'), w.y || 'x'::bytea"))
+    for honest, tampered in (("sha256('\\x00'::bytea || x)", "sha256('\\x00'::bytea || x || 'x')"), ("w.l, w.y", "w.l, w.y || 'x'::bytea")):
+        assert honest in source
+        source = source.replace(honest, tampered)
+    home.rows(source)
     before = home.rows("SELECT count(*) FROM trail_event")
     with pytest.raises(Unavailable) as refused:
         home.trail.append([decision(1)])

@@ -332,7 +332,7 @@ def test_removed_role_is_no_at_the_next_look(fixture):
 
 
 def find(place, kind, body):
-    return getattr(search, kind)(place.world, place.trail, caller_of(place), body)
+    return ask(place, body, oracle=getattr(search, kind))
 
 
 def test_searches_list_what_evaluation_would_allow(fixture):

@@ -304,3 +304,25 @@ def test_counters_of_guesses_are_forgotten_after_a_day(enrolled):
         login.by_password(enrolled.world, Attempt(uid="one-more", password="x", code="123456", source="198.51.100.1"))
     with enrolled.trail.database.reading() as db:
         assert len(list(db.scalars(select(Throttle)))) == 2
+
+
+def test_a_person_sees_the_sessions_that_are_still_good_and_ends_the_others(enrolled):
+    first = login.by_password(enrolled.world, attempt(enrolled))
+    enrolled.time.pass_(minutes=20)
+    second = login.by_password(enrolled.world, attempt(enrolled))
+    me = first.person
+    assert [one.id for one in sessions.of_person(enrolled.world, me)] == [second.session, first.session]
+    permit = enrolled.permit("zhangsan", Action.SESSION_END, Target(f"person:{me.id}", me.unit, me.id))
+    with recording(enrolled.trail) as tx:
+        assert sessions.end_others(tx, me, second.session, permit=permit) == 1
+    assert [one.id for one in sessions.of_person(enrolled.world, me)] == [second.session]
+    with recording(enrolled.trail) as tx:
+        assert sessions.end_others(tx, me, second.session, permit=permit) == 0
+    enrolled.time.pass_(minutes=31)
+    assert sessions.of_person(enrolled.world, me) == []
+
+
+def test_failed_logins_are_found_under_the_name_that_the_trail_has_for_the_account(enrolled):
+    with pytest.raises(Unauthenticated):
+        login.by_password(enrolled.world, attempt(enrolled, password="wrong"))
+    assert login.failures_of(enrolled.world, "zhangsan").encode() in enrolled.bodies("AZ2002")[0]

@@ -150,18 +150,8 @@ def test_lists_are_newest_first_and_by_scope(town: Town):
         assert [row.id for row in registration.listing(session, Filter(), before=other)] == [mine]
         assert [row.id for row in registration.listing(session, Filter(units=[county]))] == [mine]
         assert registration.listing(session, Filter(units=[])) == []
-        assert [row.id for row in registration.listing(session, Filter(person=town.person("wangwu").id))] == [other]
+        assert [row.id for row in registration.listing(session, Filter(owner=town.person("wangwu").id))] == [other]
         assert [row.id for row in registration.listing(session, Filter(states=["issued"]))] == []
-
-
-def test_the_queue_begins_with_who_waits_longest_however_many_wait(town: Town, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(registration, "PAGE", 2)
-    first, second, third = (town.submit("zhangsan") for _ in range(3))
-    units = [town.person("zhangsan").unit]
-    with town.trail.database.reading() as session:
-        assert [row.id for row in registration.queue(session, units)] == [first, second]
-        assert [row.id for row in registration.queue(session, units, after=second)] == [third]
-        assert registration.queue(session, []) == []
 
 
 def admit(town: Town, ref: str, profile: str) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 import migrations
 from core.database import Database, Model, open_sqlite
 
-for _room in ("audit", "authz", "ca"):
+for _room in ("audit", "authz", "ca", "ops"):
     importlib.import_module(f"{_room}.tables")  # registers the room's tables
 
 #: Tests of other rooms declare tables of their own, `test_…`.

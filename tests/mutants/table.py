@@ -47,11 +47,25 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # 2. No act without a permit.
     Mutant(
+        "one officer alone accepts no contradiction",
+        "ops/acceptance.py",
+        "return by.keys() >= OFFICES and len(set(by.values())) == len(OFFICES)",
+        "return bool(by)",
+        "tests/ca/test_acceptance.py::test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it",
+    ),
+    Mutant(
         "a permit is for one act",
         "audit/permit.py",
         "if (self.action, self.resource) != (action, resource):",
         "if False:",
         "tests/ca/test_registration.py::test_a_permit_for_another_request_is_a_bug",
+    ),
+    Mutant(
+        "only the old certificate itself vouches for a renewal",
+        "ca/registration.py",
+        "return shown and mine and",
+        "return mine and",
+        "tests/ca/test_renewal.py::test_who_comes_with_a_password_waits_for_a_registrar",
     ),
     Mutant(
         "nobody decides on their own",
@@ -604,6 +618,42 @@ MUTANTS: tuple[Mutant, ...] = (
         "if person is None and not admitted(world, caller):",
         "if False:",
         "tests/web/test_gate.py::test_outsiders_cannot_fill_the_trail_through_an_applications_gate",
+    ),
+    # People are told once, and nobody else is.
+    Mutant(
+        "a notice is claimed before it is sent",
+        "ops/notices/outbox.py",
+        "row.state, row.attempts, row.due_at = State.SENDING, row.attempts + 1, tx.now + INTERRUPTED",
+        "row.attempts, row.due_at = row.attempts + 1, tx.now",
+        "tests/ops/test_notices_sent.py::test_two_leaders_at_once_send_each_notice_once",
+    ),
+    Mutant(
+        "what may have arrived is not sent again",
+        "ops/notices/mail.py",
+        "            if said_all:\n",
+        "            if False:\n",
+        "tests/ops/test_notices_sent.py::test_a_mail_that_may_have_arrived_is_not_sent_again",
+    ),
+    Mutant(
+        "an address is nothing but an address",
+        "ops/notices/mail.py",
+        'return person.mail if MAIL_ADDRESS.fullmatch(person.mail) else ""',
+        "return person.mail",
+        "tests/ops/test_notices_sent.py::test_an_address_that_is_none_gets_nothing_and_puts_nothing_into_a_mail",
+    ),
+    Mutant(
+        "mail servers prove their name",
+        "ops/notices/mail.py",
+        "server.starttls(context=context)",
+        "server.starttls(context=ssl._create_unverified_context())",
+        "tests/ops/test_notices_sent.py::test_nothing_is_said_to_a_server_that_cannot_prove_its_name",
+    ),
+    Mutant(
+        "redirects are not followed",
+        "ops/notices/webhook.py",
+        "follow_redirects=False",
+        "follow_redirects=True",
+        "tests/ops/test_notices_sent.py::test_a_redirect_is_not_followed",
     ),
     # Backups that are there when they are needed.
     Mutant(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from core.clock import system
 from core.settings import load
 from ops import running
 from ops.demo import make_demo
@@ -56,6 +59,16 @@ class Visitor:
         return self.page
 
 
+class Years:
+    """The machine's clock, and how far a test has moved it."""
+
+    def __init__(self) -> None:
+        self.ahead = dt.timedelta()
+
+    def __call__(self) -> dt.datetime:
+        return system() + self.ahead
+
+
 @dataclass
 class Portal:
     """A running demonstration and the ways of its people."""
@@ -64,6 +77,8 @@ class Portal:
     node: Node
     browser: Browser
     accounts: dict[str, dict[str, Any]]
+    #: The portal's clock where it may be moved.
+    years: Years | None = None
 
     def visitor(self, lang: str = "zh", **options: Any) -> Visitor:
         """A fresh browser that speaks `lang`."""
@@ -82,12 +97,26 @@ class Portal:
             page = visitor.open("/login")
             page.fill("#uid", uid)
             page.fill("#password", account["password"])
-            page.fill("#code", pyotp.TOTP(account["totp"]).now())
+            page.fill("#code", pyotp.TOTP(account["totp"]).at(self.node.clock()))
             page.click("main form button.btn-jade")
             if "/login" not in page.url:
                 return page
-            time.sleep(30 - time.time() % 30)  # a used code is a failure, and five of them would lock the account
+            self.wait(30 - self.node.clock().timestamp() % 30)  # a used code is a failure, and five of them would lock the account
         raise AssertionError(f"{uid} cannot come in: {page.inner_text('main')}")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass: really, or by the clock where it may be moved."""
+        if self.years is None:
+            time.sleep(seconds)
+        else:
+            self.years.ahead += dt.timedelta(seconds=seconds)
+
+    def jump(self, **far: float) -> None:
+        """Move the clock so far that every session has ended."""
+        assert self.years is not None
+        self.years.ahead += dt.timedelta(**far)
+        for account in self.accounts.values():
+            account.pop("cookie", None)
 
     def session(self, uid: str, lang: str = "zh", **options: Any) -> Visitor:
         """A browser in which `uid` is signed in already: the cookie of one login, shared by many tests."""
@@ -107,10 +136,9 @@ def _note(visitor: Visitor, message: ConsoleMessage) -> None:
         visitor.complaints.append(f"{visitor.page.url}: {message.text}")
 
 
-@pytest.fixture(scope="session")
-def portal(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """A demonstration of its own, served over TLS with its worker."""
-    home = tmp_path_factory.mktemp("pages") / "var"
+@contextmanager
+def open_portal(home: Path, browser: Browser, years: Years | None = None) -> Iterator[Portal]:
+    """A demonstration of its own in `home`, served over TLS with its worker."""
     https, http = _free_ports(2)
     where = {
         "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
@@ -121,11 +149,25 @@ def portal(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     make_demo(home, where, tell=lambda _: None)
     settings = load({"YUMEN_HOME": str(home)})
     accounts = {one["uid"]: one for one in json.loads((home / "demo.json").read_text("utf-8"))["accounts"]}
-    with running.embedded(settings) as node:
+    with running.embedded(settings, years or system) as node:
         servers = server.serve(node)
         servers.start()
-        yield Portal(settings.web.https_url, node, browser, accounts)
+        yield Portal(settings.web.https_url, node, browser, accounts, years)
         servers.stop()
+
+
+@pytest.fixture(scope="session")
+def portal(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    """The demonstration that most tests share."""
+    with open_portal(tmp_path_factory.mktemp("pages") / "var", browser) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def own(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    """A demonstration whose clock may be moved, and where anything may be revoked."""
+    with open_portal(tmp_path_factory.mktemp("own") / "var", browser, Years()) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from audit.event import Event, Kind
+from audit.permit import Actor
+from ops.pairs.people import Directory
+from ops.reconcile import Reconciler
 from tests.pages.conftest import Portal
 
 pytestmark = [pytest.mark.component("chromium"), pytest.mark.journey]
@@ -97,3 +101,38 @@ def test_the_system_page_says_how_keys_lists_and_jobs_are(portal: Portal) -> Non
     expect(page.locator(".note.good")).to_contain_text("Ready")
     expect(page.locator("main")).to_contain_text("A worker leads")
     expect(page.locator("tr", has=page.locator("code", has_text="staff")).first).to_contain_text("ecdsa-p256-sha256")
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_a_contradiction_is_taken_note_of_by_two_offices(portal: Portal, lang: str) -> None:
+    """An event whose fact is not there: the demonstration is healed by it in the end, so the second language makes another."""
+    event = Event(kind=Kind.ACCOUNT_BLOCKED, actor=Actor.service("test"), object=f"person:p_nobody_{lang}")
+    portal.node.trail.append([event])
+    _compare(portal)
+    security, auditor = portal.session("zhengshi", lang), portal.session("qianyi", lang)
+    page = security.open("/security/contradictions")
+    mine = page.locator("section", has_text=f"p_nobody_{lang}")
+    expect(mine.locator(".chip.bad")).to_be_visible()
+    mine.locator("button").click()
+    expect(mine.locator("input:invalid")).to_have_count(1)  # a word is needed
+    mine.locator("input[name=comment]").fill("备份中也没有 =1+1")
+    mine.locator("button").click()
+    expect(page.locator(".note.good")).to_be_visible()
+    assert mine.locator("form").count() == 0
+    assert portal.session("wujiu", lang).open("/security/contradictions").locator("h1").inner_text() in {"不允许", "Not allowed"}
+    system = portal.session("wujiu", lang).open("/system")
+    expect(system.locator(".note.bad").first).to_contain_text("contradictions between facts and the trail")
+    page = auditor.open("/security/contradictions")
+    mine = page.locator("section", has_text=f"p_nobody_{lang}")
+    expect(mine.locator(".life li")).to_have_count(1)
+    mine.locator("input[name=comment]").fill("已查明")
+    mine.locator("button").click()
+    expect(mine.locator(".life li")).to_have_count(2)
+    _compare(portal)
+    expect(auditor.open("/security/contradictions").locator("section", has_text=f"p_nobody_{lang}").locator(".chip.idle")).to_be_visible()
+    assert portal.session("wujiu", lang).open("/system").locator(".note.bad").count() == 0
+    assert security.complaints + auditor.complaints == []
+
+
+def _compare(portal: Portal) -> None:
+    Reconciler(portal.node.trail, Directory(portal.node.trail, portal.node.world)).turn()

@@ -1,4 +1,5 @@
-"""Every page as each role, in both languages: no complaint, nothing untranslated, nothing wider than a small phone."""
+"""Every page as each role, in both languages: readable for everybody (axe-core, light and dark), nothing untranslated, nothing wider
+than a small phone, light, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -7,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from tests.pages.conftest import Portal, Visitor
+from web import door
+from web.app import create_app
 
 pytestmark = [pytest.mark.component("chromium", "cjk-font", "openssl"), pytest.mark.journey]
 
@@ -17,13 +21,13 @@ pytestmark = [pytest.mark.component("chromium", "cjk-font", "openssl"), pytest.m
 _ADDRESSES = {
     "": "/login /login/enrol /login/recover /style /no-such-page",
     "zhangsan": "/ /certificates/new /certificates/new/key /requests/{open} /requests/{issued} /requests/{refused} /certificates/{serial}"
-    " /certificates/{revoked} /authenticator /desk /trail /desk/requests/{open}",
+    " /certificates/{revoked} /certificates/{serial}/renew /account /lost /authenticator /desk /trail /desk/requests/{open}",
     "wangwu": "/ /requests/{open}",
     "zhaoliu": "/desk /desk/requests/{open} /desk/requests/{issued} /desk/certificates /desk/certificates/{serial} /desk/codes /"
-    " /desk/certificates?holder=nobody",
-    "zhouba": "/desk /desk/requests/{open}",
+    " /desk/certificates?holder=nobody /desk?q=nobody /desk/requests/{refused}",
+    "zhouba": "/desk /account /lost /desk/requests/{open}",
     "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system",
-    "zhengshi": "/security /security/ask /security/ask?action=request:approve&unit=清河县"
+    "zhengshi": "/security /security/contradictions /security/ask /security/ask?action=request:approve&unit=清河县"
     " /security/ask?action=request:approve&person=zhouba"
     " /security/ask?action=trail:read&person=nobody /system / /applications /applications/oa /applications/oa/ask?effect=permit"
     " /applications/oa/ask?person=zhangsan&action=approve&type=document&effect=permit&role=staff&least=2&until=2030-01-01",
@@ -31,6 +35,25 @@ _ADDRESSES = {
     "fenger": "/ /applications /applications?q=nothing /applications/oa /applications/oa/start /applications/nowhere",
 }
 PLACES = {uid: addresses.split() for uid, addresses in _ADDRESSES.items()}
+
+#: Addresses that are answered by a file or by a word for a script.
+NO_PAGES = {
+    *("static", "bootstrap.static", "enrolment.state", "staff.chain", "trail.proof"),
+    *("applications.nginx", "applications.root", "applications.clients"),
+}
+
+AXE = Axe()
+#: What another colour scheme can change.
+OF_COLOUR = {"runOnly": ["color-contrast", "link-in-text-block"], "resultTypes": ["violations"]}
+
+#: Bytes that this page and our own files in it have, and where anything in it comes from.
+LOADED = """() => {
+    const all = performance.getEntriesByType('resource');
+    const own = all.filter((one) => new URL(one.name).pathname.startsWith('/static/'));
+    const page = performance.getEntriesByType('navigation')[0];
+    const weight = own.reduce((sum, one) => sum + one.decodedBodySize, page.decodedBodySize);
+    return [weight, [...new Set(all.map((one) => new URL(one.name).origin))]];
+}"""
 
 TEXTS = """() => {
     const found = [];
@@ -98,7 +121,8 @@ def test_every_page_of_a_role_is_translated_and_fits_a_small_phone(
     visitor = _with(portal, uid, lang)
     for number, place in enumerate(PLACES[uid]):
         page = visitor.open(place.format(**story))
-        wrong += _problems(page, lang, f"{uid or 'anyone'} {place}")
+        where = f"{uid or 'anyone'} {place} [{lang}]"
+        wrong += [*_problems(page, lang, where), *_heavy(page, portal.url, where), *_unreadable(page, where)]
         _picture(visitor, screenshots, f"{uid or 'anyone'}-{number}-{lang}")
     visitor.context.close()
     assert wrong + visitor.complaints == []
@@ -108,17 +132,44 @@ def _with(portal: Portal, uid: str, lang: str) -> Visitor:
     return portal.session(uid, lang) if uid else portal.visitor(lang)
 
 
+def test_every_page_is_walked(portal: Portal) -> None:
+    app = create_app(portal.node)
+    addresses = app.url_map.bind("localhost")
+    made = {"open": 1, "issued": 1, "refused": 1, "serial": "1f", "revoked": "1f"}
+    places = [place.format(**made).partition("?")[0] for places in PLACES.values() for place in places if "no-such" not in place]
+    walked = {addresses.match(place)[0] for place in places}
+    rules = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not door.for_programs(rule.rule)]
+    assert {rule.endpoint for rule in rules} - walked == NO_PAGES
+
+
+def _unreadable(page: Page, where: str) -> list[str]:
+    """What axe-core finds, in light with every rule, in dark with those of colour."""
+    found = []
+    for scheme, options in (("light", {"resultTypes": ["violations"]}), ("dark", OF_COLOUR)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for one in AXE.run(page, options=options).response["violations"]:
+            found += [f"{where} {scheme}: {one['id']} {node['target']} {node['failureSummary']}" for node in one["nodes"]]
+    page.emulate_media(color_scheme="light")
+    return found
+
+
+def _heavy(page: Page, origin: str, where: str) -> list[str]:
+    weight, origins = page.evaluate(LOADED)
+    found = [] if weight <= 100_000 else [f"{where}: {weight} bytes of our own"]
+    return found + [f"{where}: loads from {one}" for one in origins if one != origin]
+
+
 def _problems(page: Page, lang: str, where: str) -> list[str]:
     page.set_viewport_size({"width": 360, "height": 720})
     found = []
     if (width := page.evaluate("document.documentElement.scrollWidth")) > 360:
-        found.append(f"{where} [{lang}]: {width} pixels wide")
+        found.append(f"{where}: {width} pixels wide")
     if page.evaluate("document.documentElement.lang") != {"zh": "zh-CN", "en": "en"}[lang]:
-        found.append(f"{where} [{lang}]: says it is in another language")
+        found.append(f"{where}: says it is in another language")
     if len(page.query_selector_all("h1:not([role])")) != 1:
-        found.append(f"{where} [{lang}]: not one heading")
+        found.append(f"{where}: not one heading")
     foreign = LATIN if lang == "zh" else HAN
-    found += [f"{where} [{lang}]: {text!r}" for text in page.evaluate(TEXTS) if foreign.search(QUOTED.sub("", text))]
+    found += [f"{where}: {text!r}" for text in page.evaluate(TEXTS) if foreign.search(QUOTED.sub("", text))]
     return found
 
 

@@ -21,6 +21,7 @@ VOLATILE = {
     "authz_look": "that a look at the directory began and succeeded; what it found is an event",
     "authz_throttle": "recent failures by account and network; each failure is an event of its own",
     "ca_lease": "a worker's sign of life, written several times a minute",
+    "ops_notice": "what people are to be told; that it was sent or given up is an event of its own",
 }
 
 #: In the order of their names: the registry is a set, and two workers must collect the same tests.

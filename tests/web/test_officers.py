@@ -319,3 +319,14 @@ def test_assets_are_listed_within_ones_scope(service: Service) -> None:
     for uid in (STAFF, FAR_REGISTRAR):
         assert "server:list" not in listed(uid), uid
     assert "server:list" not in [one["ref"] for one in service.person(AUDITOR).get("/api/v1/assets?after=server:list").json()["items"]]
+
+
+def test_contradictions_are_for_the_two_offices_and_what_is_not_there_is_not_accepted(service: Service) -> None:
+    address = "/api/v1/contradictions"
+    for uid, status in ((AUDITOR, 200), (SECURITY, 200), (SYSTEM, 403), (REGISTRAR, 403), (STAFF, 403)):
+        assert service.person(uid).get(address).status_code == status, uid
+    assert service.person(AUDITOR).get(address).json() == {"items": []}
+    for uid, status in ((AUDITOR, 404), (SECURITY, 404), (STAFF, 403)):
+        assert service.person(uid).post(f"{address}/{'0' * 32}/accept", json={"comment": "x"}).status_code == status, uid
+    assert service.person(AUDITOR).post(f"{address}/{'0' * 32}/accept", json={"words": 1}).json()["code"] == "malformed"
+    assert service.person(AUDITOR).post(f"{address}/{'x' * 3000}/accept", json={}).status_code == 404

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from web.api import access, applications, authorities, certificates, events, health, meta, persons, registers, requests, sessions, totp
+from web.api import (
+    access,
+    applications,
+    authorities,
+    certificates,
+    contradictions,
+    events,
+    health,
+    meta,
+    persons,
+    registers,
+    requests,
+    sessions,
+    totp,
+)
 
-_MODULES = (access, applications, authorities, certificates, events, health, meta, persons, registers, requests, sessions, totp)
+_MODULES = (
+    *(access, applications, authorities, certificates, contradictions, events, health),
+    *(meta, persons, registers, requests, sessions, totp),
+)
 
 
 def blueprints() -> list[Blueprint]:

@@ -62,7 +62,7 @@ def listing() -> Response:
     units = decide.reach(door.node().world.current(), door.caller(), Action.REQUEST_READ) if "mine" not in asked else frozenset()
     states = [asked["state"]] if "state" in asked else None
     me = door.caller().actor.id
-    whose = {"units": units} if units else {"person": me}
+    whose = {"units": units} if units else {"owner": me}
     chosen = Filter(**whose, states=states, profile=asked.get("profile"))
     with door.node().database.reading() as session:
         found = registration.listing(session, chosen, before=door.number(asked.get("after"), "after"), limit=PAGE)

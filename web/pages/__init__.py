@@ -9,7 +9,7 @@ from flask_bootstrap import Bootstrap5
 from flask_wtf import CSRFProtect
 
 from web import door
-from web.pages import applications, desk, entrance, frame, grants, language, security, staff, style, system, trail
+from web.pages import account, applications, desk, enrolment, entrance, frame, grants, language, security, staff, style, system, trail
 from web.pages.problem import problem
 
 if TYPE_CHECKING:
@@ -34,5 +34,5 @@ def register(app: Flask, node: Node) -> None:
     for name, blueprint in app.blueprints.items():
         if name.startswith("api"):
             protection.exempt(blueprint)
-    for room in (entrance, staff, desk, trail, applications, grants, security, system, style):
+    for room in (entrance, staff, enrolment, account, desk, trail, applications, grants, security, system, style):
         app.register_blueprint(room.blueprint)

@@ -85,8 +85,8 @@ def room(found: Capacity) -> SimpleNamespace:
 def compared(result: Result | None) -> SimpleNamespace:
     """What the last comparison of facts and records found."""
     if result is None:
-        return SimpleNamespace(at=None, whole_at=None, first=(), state=_agreement(result))
-    return SimpleNamespace(at=result.at, whole_at=result.whole_at, first=result.first, state=_agreement(result))
+        return SimpleNamespace(at=None, whole_at=None, first=(), accepted=0, state=_agreement(result))
+    return SimpleNamespace(at=result.at, whole_at=result.whole_at, first=result.first, accepted=result.accepted, state=_agreement(result))
 
 
 def _agreement(result: Result | None) -> words.Word:

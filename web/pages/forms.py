@@ -9,7 +9,7 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, Field, HiddenField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length, Optional
+from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from audit.permit import Action
 from web.pages import words
@@ -76,6 +76,15 @@ class Decide(FlaskForm):  # type: ignore[misc]
     """A registrar's word on a request."""
 
     comment: Field = StringField(_l("Comment"), validators=[Length(max=500, message=_l("That is too long."))])
+
+
+class Refuse(Decide):
+    """A registrar's no, which says why."""
+
+    def validate_comment(self, field: Field) -> None:
+        """Refuse a refusal without a word."""
+        if not (field.data or "").strip():
+            raise ValidationError(_l("A refusal needs a comment: say what the person should do next."))
 
 
 class Revoke(FlaskForm):  # type: ignore[misc]
@@ -159,6 +168,13 @@ class Ask(FlaskForm):  # type: ignore[misc]
     least: Field = SelectField(_l("Signed in at least with"), choices=_choices(words.ASSURANCE), default="0")
     until: Field = DateField(_l("Until the end of"), validators=[Optional()])
     withdraw: Field = StringField(_l("Imagine this grant withdrawn"), validators=_optional(20))
+
+
+class AcceptContradiction(FlaskForm):  # type: ignore[misc]
+    """Which contradiction is taken note of, and what was found."""
+
+    id: Field = HiddenField(validators=_needed(64))
+    comment: Field = StringField(_l("What was found"), validators=_needed(500))
 
 
 class Accept(FlaskForm):  # type: ignore[misc]

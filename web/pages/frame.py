@@ -37,7 +37,7 @@ PLACES = (
 )
 
 #: Parts that stand within a place of another name.
-_WITHIN = {"grants": "applications"}
+_WITHIN = {"enrolment": "staff", "grants": "applications"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,15 @@ def _stands(endpoint: str, here: str) -> bool:
     return endpoint.partition(".")[0] == here
 
 
-def _same_page(wanted: str) -> str:
-    """The page in another language; the answer to a form that has no address of its own leads to the page above it."""
+def readable_path() -> str:
+    """The address of the page that is being made; for the answer to a form that has none of its own, that of the page above it."""
     adapter = request_ctx.url_adapter
     alone = adapter is not None and "GET" in adapter.allowed_methods(request.path)
-    path = request.path if alone else request.path.rpartition("/")[0] or "/"
-    return f"{path}?{urlencode({**request.args.to_dict(), 'lang': wanted})}"
+    return request.path if alone else request.path.rpartition("/")[0] or "/"
+
+
+def _same_page(wanted: str) -> str:
+    return f"{readable_path()}?{urlencode({**request.args.to_dict(), 'lang': wanted})}"
 
 
 def fence(response: Response) -> Response:

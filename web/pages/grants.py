@@ -15,11 +15,11 @@ from authz.caller import Assurance
 from authz.decide import Target
 from authz.simulate import Simulation
 from authz.snapshot import Application
+from core.clock import ZONE
 from core.errors import Error, Malformed
 from web import door
 from web.pages import forms, granted
 from web.pages.applications import allowed, permitted, readable
-from web.pages.language import ZONE
 from web.pages.places import unit_id
 from web.pages.problem import again
 

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from flask_babel import gettext as _
 
+from authz.caller import Caller
 from authz.decide import Decision
 from authz.explain import Able
 from authz.people import Person
 from authz.roles import Agreement, Held
 from authz.snapshot import Freshness
 from authz.world import World
+from ops.acceptance import Open
 from web import door
 from web.pages import language, present, words
 
@@ -53,6 +55,25 @@ class Explained(NamedTuple):
             needed=", ".join(str(words.say(words.ROLE, role)) for role in needed),
             revision=self.decision.revision,
         )
+
+
+def contradiction(one: Open, caller: Caller) -> SimpleNamespace:
+    """A contradiction as its page shows it; `mine` is whether the caller's word is still missing."""
+    what = one.contradiction
+    spoken = {word.by for word in one.words} | {word.office.partition(".")[2] for word in one.words}
+    offices = {role.removesuffix("-admin") for role in caller.actor.roles}
+    return SimpleNamespace(
+        id=what.id,
+        pair=what.pair,
+        key=" ".join(what.key),
+        problem=words.say(words.CONTRADICTION, what.problem),
+        said="–" if what.said is None else " · ".join(what.said),
+        shown="–" if what.shown is None else " · ".join(what.shown),
+        place=one.alarm.place,
+        words=[present.Moment(word.at, _("Accepted by %(name)s", name=present.person(word.by))) for word in one.words],
+        state=words.Word(_("Accepted"), "idle") if one.settled else words.Word(_("Not accepted"), "bad"),
+        mine=not one.settled and not spoken & {caller.actor.id, *offices},
+    )
 
 
 def alarms(world: World, every: Sequence[Held]) -> list[str]:

@@ -16,12 +16,11 @@ from babel.messages.pofile import read_po
 from flask import Flask, Response, request
 from flask_babel import Babel, format_datetime, format_timedelta, get_locale
 
+from core.clock import ZONE
+
 FOLDER = Path(__file__).parents[1] / "translations"
 LANGUAGES = {"zh": ("zh-CN", "中文"), "en": ("en", "English")}
 COOKIE = "yumen-lang"
-
-#: Times are shown in the province's own zone, whatever the server's.
-ZONE = dt.timezone(dt.timedelta(hours=8))
 
 
 def register(app: Flask) -> None:

@@ -15,10 +15,11 @@ from flask import url_for
 from flask_babel import format_number
 from flask_babel import gettext as _
 
+from ca import registration
 from ca.subjects import Facts, find_facts
 from certs.profiles import PROFILES
 from web import door
-from web.pages import language, words
+from web.pages import language, lifeline, words
 
 OPEN = frozenset({"submitted", "approved", "issuing"})
 
@@ -56,12 +57,14 @@ def can_end(row: Any) -> bool:
 
 def certificate(row: Any) -> SimpleNamespace:
     """A certificate as its pages show it."""
-    revocation = row.revocation
+    revocation, state = row.revocation, status(row)
     return SimpleNamespace(
         holder=row.common_name,
         unit=unit(row.unit),
         purpose=words.say(words.PROFILE, row.profile),
-        status=status(row),
+        status=state,
+        line=lifeline.of(row, state),
+        renewable=registration.is_renewable(row, door.node().clock()),
         validity=_("%(first)s to %(last)s", first=language.day(row.not_before), last=language.day(row.not_after)),
         serial=row.serial,
         authority=_issuer(row.der),
@@ -81,8 +84,15 @@ def _issuer(der: bytes) -> str:
 
 
 def passes(rows: Iterable[Any]) -> list[SimpleNamespace]:
-    """Certificates, those still good first."""
-    return sorted(map(certificate, rows), key=lambda one: one.status.look != "good")
+    """Certificates, those still good first; one that has been renewed is not offered for renewal again."""
+    shown, renewed = [], set[tuple[str, str]]()
+    for row in sorted(rows, key=lambda row: row.not_after, reverse=True):
+        one, whose = certificate(row), (row.subject, row.profile)
+        one.renewable = one.renewable and whose not in renewed
+        if one.status.look == "good":
+            renewed.add(whose)
+        shown.append(one)
+    return sorted(shown, key=lambda one: one.status.look != "good")
 
 
 def request(row: Any) -> SimpleNamespace:
@@ -105,12 +115,18 @@ def request(row: Any) -> SimpleNamespace:
 
 def life(row: Any) -> list[Moment]:
     """What happened to a request, in order."""
-    said = {"approve": _("Approved by %(name)s"), "refuse": _("Refused by %(name)s")}
     moments = [Moment(row.submitted_at, _("Asked"))]
-    moments += [Moment(one.at, said[one.word].replace("%(name)s", person(one.approver)), one.comment) for one in row.approvals]
+    moments += [Moment(one.at, _word_of(one), one.comment) for one in row.approvals]
     if row.certificate:
         moments.append(Moment(row.certificate.issued_at, _("Issued")))
     return moments
+
+
+def _word_of(approval: Any) -> str:
+    if approval.approver.startswith("cert:"):
+        return str(_("Vouched for by the certificate before it"))
+    said = {"approve": _("Approved by %(name)s"), "refuse": _("Refused by %(name)s")}
+    return str(said[approval.word]).replace("%(name)s", person(approval.approver))
 
 
 def comparison(row: Any) -> list[SimpleNamespace]:
@@ -138,6 +154,16 @@ def offered(facts: Facts, profile: str) -> SimpleNamespace:
     """What a certificate of `profile` would say of the person."""
     lifetime = language.ago(PROFILES[profile].lifetime)
     return SimpleNamespace(name=facts.common_name, unit=" / ".join(facts.unit_names), mail=facts.mail, lifetime=lifetime)
+
+
+def renewal(row: Any) -> SimpleNamespace:
+    """What a renewal of the certificate in `row` would be, and whether the one who asks vouches for it by showing that certificate."""
+    shown = door.caller().actor.serial == row.serial
+    waits = _("You signed in without this certificate, so your registrar looks at the request. Who signs in with it need not wait.")
+    at_once = _("You signed in with this certificate, so the new one is there in a few seconds.")
+    return SimpleNamespace(
+        holder=row.common_name, unit=unit(row.unit), ends=language.day(row.not_after), what_happens=at_once if shown else waits
+    )
 
 
 def handed(person: Any, code: str) -> SimpleNamespace:

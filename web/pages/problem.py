@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from core.errors import Error, RateLimited
 from core.logs import request_id
 from web import door, problems
-from web.pages import language, words
+from web.pages import frame, language, words
 
 #: What is told by its own name although it is no mistake of the caller's.
 _TOLD = {"unavailable", "recorded-not-yet-proved"}
@@ -23,8 +23,11 @@ def problem(error: Error, status: int) -> AnyResponse:
     if error.code == "unauthenticated" and request.method == "GET":
         return redirect(url_for("entrance.login_", next=request.full_path.rstrip("?")))
     reason = "" if error.code == "denied" else problems.reason_of(error)  # a refusal's message tells its reason itself
+    here = next((place for place in frame.places() if place.current), None)
     page = render_template(
         "error.html",
+        sign_in=url_for("entrance.login_", next=frame.readable_path()) if error.code == "unauthenticated" else "",
+        back=here,
         status=status,
         title=words.say(words.PROBLEM, error.code if status < 500 or error.code in _TOLD else "internal"),
         detail=said(error),

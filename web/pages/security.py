@@ -12,6 +12,7 @@ from authz.decide import Target
 from authz.follower import accept_directory
 from authz.people import Person
 from core.errors import Error, Malformed
+from ops import acceptance, reconcile
 from web import door
 from web.pages import forms, held, language
 from web.pages.places import unit_id
@@ -126,6 +127,31 @@ def ask() -> AnyResponse | str:
     except Error as error:
         return again("security/ask.html", error, form=form, answer=None)
     return render_template("security/ask.html", form=form, answer=answer, problem="")
+
+
+@blueprint.get("/contradictions")
+@door.open_to(door.PERSON)
+def contradictions() -> str:
+    """What facts and events contradict each other, and who has taken note of it."""
+    door.permit(Action.CONTRADICTION_ACCEPT, Target("contradiction:*"))
+    with door.node().database.reading() as session:
+        found, compared = acceptance.listing(session), reconcile.last(session)
+    rows = [held.contradiction(one, door.caller()) for one in found]
+    return render_template("security/contradictions.html", rows=rows, compared=compared)
+
+
+@blueprint.post("/contradictions")
+@door.open_to(door.PERSON)
+def accept_contradiction() -> AnyResponse:
+    """One officer's word that it is known and was looked into."""
+    form = forms.AcceptContradiction()
+    if not form.validate():
+        raise Malformed("say what was found when it was looked into")
+    permit = door.permit(Action.CONTRADICTION_ACCEPT, Target(acceptance.target(form.id.data)))
+    with door.changing() as tx:
+        acceptance.accept(tx, form.id.data, form.comment.data, permit=permit)
+    flash(_("Noted. With a word of the other office it keeps nothing from working."), "good")
+    return redirect(url_for("security.contradictions"))
 
 
 def _explained(form: forms.Explain) -> held.Explained:

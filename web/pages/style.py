@@ -11,6 +11,7 @@ from flask_babel import gettext as _
 from web import door
 from web.pages import forms, words
 from web.pages.frame import qr
+from web.pages.lifeline import WHOLE, Line, Stop
 
 blueprint = Blueprint("styles", __name__)
 
@@ -43,8 +44,22 @@ def _certificate(state: str) -> SimpleNamespace:
     validity = _("%(first)s to %(last)s", first="2026-11-21", last="2028-11-20")
     purpose = words.PROFILE["staff-sign"]
     return SimpleNamespace(
-        holder="张三", unit="玉泉县民政局", purpose=purpose, status=words.CERTIFICATE[state], validity=validity, serial="4f1c0a9be27d66315a"
+        holder="张三",
+        unit="玉泉县民政局",
+        purpose=purpose,
+        status=words.CERTIFICATE[state],
+        line=_line(words.CERTIFICATE[state]),
+        validity=validity,
+        serial="4f1c0a9be27d66315a",
     )
+
+
+def _line(state: words.Word) -> Line:
+    year, ended = dt.timedelta(days=365), state.look == "bad"
+    stops = [Stop(_AT, _("Issued"), 0, "past"), Stop(_AT + year, _("Half of its life"), 500, "past")]
+    stops += [Stop(_AT + 1.2 * year, str(state.label), 600, "past", _("key compromised"))] if ended else []
+    stops += [] if ended else [Stop(_AT + 1.9 * year, _("Renewal from"), 950)]
+    return Line((*stops, Stop(_AT + 2 * year, _("Ends"), WHOLE)), 600, 950, state.look)
 
 
 def _moment(minutes: int, label: str, note: str = "") -> SimpleNamespace:

@@ -107,6 +107,15 @@ JOB: Mapping[str, Any] = {
     "listener": _l("Renew the service's own certificate"),
 }
 
+#: How facts and events contradict each other.
+CONTRADICTION: Mapping[str, Any] = {
+    "fact-without-event": _l("a fact of which no event tells"),
+    "event-without-fact": _l("an event whose fact is not there"),
+    "differ": _l("the event says something else than the fact"),
+    "told-twice": _l("told twice"),
+    "numbers-missing": _l("events are missing"),
+}
+
 #: What is imagined before a grant is added.
 IMAGINED: Mapping[str, Any] = {"": _l("– none –"), "permit": _l("lets the role"), "forbid": _l("forbids the role")}
 

@@ -20,9 +20,13 @@ function reporter(form) {
   };
 }
 
-/** Screen two: the key is made and put to wait before its request leaves. */
+/** Whether the server can be reached: a form that is sent into nothing would lose the page. */
+const reachable = (address) => fetch(address, { method: "HEAD", cache: "no-store" }).then((answer) => answer.ok, () => false);
+
+/** Screen two: the key is made and put to wait before its request leaves. Pressed again, the same request is sent. */
 function enrolling(form) {
   const report = reporter(form);
+  let made = null;
   const [password, again] = [form.querySelector("#password"), form.querySelector("#again")];
   form.hidden = false;
   one("[data-without-script]").hidden = true;
@@ -32,11 +36,13 @@ function enrolling(form) {
     if (password.value !== again.value) return report.failed(form.dataset.mismatch);
     report.working(form.dataset.making);
     try {
-      form.elements.csr.value = (await begin(password.value)).csr;
-      form.submit();
+      if (made?.password !== password.value) made = { password: password.value, ...(await begin(password.value)) };
     } catch {
-      report.failed(form.dataset.failed);
+      return report.failed(form.dataset.failed);
     }
+    if (!(await reachable(form.dataset.reach))) return report.failed(form.dataset.unreachable);
+    form.elements.csr.value = made.csr;
+    form.submit();
   });
 }
 
@@ -44,7 +50,9 @@ function enrolling(form) {
 function waiting(part) {
   setInterval(async () => {
     const answer = await fetch(part.dataset.waiting, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (!answer?.ok) return;
+    one("[data-unreachable]").hidden = answer !== null;
+    if (answer?.redirected) location.reload(); // the session has ended: the page itself leads to the entrance
+    if (!answer?.ok || answer.redirected) return;
     if ((await answer.json()).state !== part.dataset.state) location.reload();
   }, LOOK_EVERY_MS);
 }

@@ -1,0 +1,47 @@
+"""What is told about somebody: both sides of it, each once, page by page without gaps."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.about import Told, about
+from audit.event import Kind
+from audit.permit import Actor, ActorKind
+from core.errors import Malformed
+from tests.audit.homes import Home, decision, issued
+
+ME = Actor(ActorKind.PERSON, "p_me", "cert")
+SHOWN = (Kind.DECISION, Kind.CERT_ISSUED)
+
+
+def told(home: Home, objects: list[str], after: str = "", limit: int = 50, kinds: tuple[Kind, ...] = SHOWN) -> Told:
+    with home.database.reading() as session:
+        return about(session, "person:p_me", objects, kinds, after, limit)
+
+
+def test_both_sides_are_told_once_and_nothing_of_others(home: Home) -> None:
+    home.trail.append([decision(1, actor=ME), decision(2), issued(0x1F3A)])
+    home.trail.append([decision(3), issued(0x2F3A, actor=ME)])
+    found = told(home, ["app:oa-3", "cert:staff/2f3a"]).entries
+    assert [entry.body["obj"] for entry in found] == ["cert:staff/2f3a", "app:oa-3", "app:oa-1"]
+    assert [entry.body["obj"] for entry in told(home, [], kinds=(Kind.CERT_ISSUED,)).entries] == ["cert:staff/2f3a"]
+    assert told(home, ["nothing"], kinds=(Kind.LOGIN,)) == ((), "")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_pages_have_neither_gaps_nor_repetitions(home: Home, size: int) -> None:
+    for number in range(7):
+        home.trail.append([decision(number, **({"actor": ME} if number % 2 else {}))])
+    seen, after = list[str](), ""
+    while True:
+        page = told(home, [f"app:oa-{number}" for number in range(7)], after, size)
+        seen += [entry.body["obj"] for entry in page.entries]
+        if not (after := page.after):
+            break
+    assert seen == [f"app:oa-{number}" for number in reversed(range(7))]
+
+
+@pytest.mark.parametrize("after", ["x", "1.ca.1", "1.other.1.1", "1.ca.1.-1"])
+def test_a_cursor_of_somewhere_else_is_refused(home: Home, after: str) -> None:
+    with pytest.raises(Malformed, match="not a cursor"):
+        told(home, [], after)

@@ -1,0 +1,139 @@
+"""A contradiction that cannot be put right: noted by two officers of different offices, and an alarm again when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from audit.event import Event, Kind
+from audit.permit import Action, Actor, ActorKind
+from audit.record import recording
+from authz.decide import Target
+from core.errors import Conflict, Denied, NotFound
+from ops import acceptance, reconcile
+from ops.acceptance import Open
+from tests.ca.town import Town
+from tests.comparing import Compared
+
+SECURITY, AUDITOR = "zhengshi", "qianyi"
+
+
+@pytest.fixture
+def compared(town: Town) -> Iterator[Compared]:
+    town.issued("zhangsan")
+    town.issued("zhangsan")
+    made = Compared(town.trail, town)
+    made.must_be_clean()
+    yield made
+    made.stranger.close()
+
+
+def broken(compared: Compared) -> Open:
+    """A certificate of which only its events are left; what is then open about it."""
+    compared.stranger.delete("ca_certificate", compared.stranger.rows("ca_certificate")[-1])
+    assert compared.turn().open
+    return next(one for one in listed(compared) if one.contradiction.pair == "certificate")
+
+
+def listed(compared: Compared) -> list[Open]:
+    with compared.trail.database.reading() as session:
+        return acceptance.listing(session)
+
+
+def accept(town: Town, uid: str, identity: str, comment: str = "") -> None:
+    permit = town.permit(uid, Action.CONTRADICTION_ACCEPT, Target(acceptance.target(identity)))
+    with recording(town.trail) as tx:
+        acceptance.accept(tx, identity, comment, permit=permit)
+
+
+def everything(town: Town, compared: Compared, *officers: str) -> None:
+    for one in listed(compared):
+        for uid in officers:
+            accept(town, uid, one.contradiction.id)
+
+
+def ready(compared: Compared) -> bool:
+    with compared.trail.database.reading() as session:
+        return reconcile.problems(session) == []
+
+
+def test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it(town: Town, compared: Compared) -> None:
+    found = broken(compared)
+    number = compared.turn().open
+    assert not ready(compared)
+    everything(town, compared, SECURITY)
+    assert (compared.turn().open, ready(compared)) == (number, False)
+    everything(town, compared, AUDITOR)
+    result = compared.turn()
+    assert (result.open, result.accepted, result.first) == (0, number, ())
+    assert ready(compared)
+    [settled] = [one for one in listed(compared) if one.contradiction == found.contradiction]
+    assert settled.settled
+    assert [word.office.partition(".")[2] for word in settled.words] == ["security", "auditor"]
+    compared.reconciler = reconcile.Reconciler(compared.trail, compared.people)
+    assert (compared.turn().open, compared.turn().accepted) == (0, number)  # a new leader knows it as well
+
+
+def test_when_either_side_changes_it_is_another_one_and_an_alarm_again(town: Town, compared: Compared) -> None:
+    row = compared.stranger.rows("ca_certificate")[-1]
+    compared.stranger.delete("ca_certificate", row)
+    compared.turn()
+    everything(town, compared, SECURITY, AUDITOR)
+    assert compared.turn().open == 0
+    other = compared.stranger.rows("ca_certificate")[-1]
+    before = len(compared.alarms())
+    compared.stranger.insert("ca_certificate", row | {"der": other["der"]})
+    assert compared.turn().open > 0
+    assert not ready(compared)
+    assert ("certificate", (f"cert:staff/{row['serial']}",), "differ") in compared.told_since(before)
+    compared.stranger.delete("ca_certificate", row)
+    compared.stranger.insert("ca_certificate", row)
+    result = compared.turn()
+    assert (result.open, result.accepted) == (0, 0)  # put right after all: nothing is left to accept
+    assert listed(compared) == []
+
+
+def test_nobody_accepts_twice_and_nothing_that_is_not_there(town: Town, compared: Compared) -> None:
+    identity = broken(compared).contradiction.id
+    accept(town, SECURITY, identity, "备份中也没有")
+    for again in (SECURITY,):
+        with pytest.raises(Conflict):
+            accept(town, again, identity)
+    with pytest.raises(NotFound):
+        accept(town, AUDITOR, "0" * 32)
+    accept(town, AUDITOR, identity)
+    with pytest.raises(Conflict):
+        accept(town, AUDITOR, identity)
+
+
+@pytest.mark.parametrize("uid", ["wujiu", "zhaoliu", "zhangsan"])
+def test_only_the_two_offices_may(town: Town, compared: Compared, uid: str) -> None:
+    identity = broken(compared).contradiction.id
+    with pytest.raises(Denied):
+        accept(town, uid, identity)
+
+
+def test_a_permit_for_another_contradiction_is_a_bug(town: Town, compared: Compared) -> None:
+    identity = broken(compared).contradiction.id
+    permit = town.permit(SECURITY, Action.CONTRADICTION_ACCEPT, Target(acceptance.target("0" * 32)))
+    with pytest.raises(RuntimeError), recording(town.trail) as tx:
+        acceptance.accept(tx, identity, "", permit=permit)
+
+
+def test_the_comment_is_a_commitment_and_the_alarm_is_quoted(town: Town, compared: Compared) -> None:
+    found = broken(compared)
+    accept(town, SECURITY, found.contradiction.id, "备份中也没有")
+    with compared.trail.database.reading() as session:
+        [told] = acceptance.history.newest(session, Kind.CONTRADICTION_ACCEPTED)
+    assert told.details["alarm"] == {"log": f"{found.alarm.log}/{found.alarm.epoch}", "idx": found.alarm.idx}
+    assert "备份" not in str(told.body)
+
+
+def test_one_person_who_came_to_hold_both_offices_does_not_suffice(town: Town, compared: Compared) -> None:
+    identity = broken(compared).contradiction.id
+    accept(town, SECURITY, identity)
+    moved = Actor(ActorKind.PERSON, town.person(SECURITY).id, "password+totp")
+    forged = Event(kind=Kind.CONTRADICTION_ACCEPTED, actor=moved, object=acceptance.target(identity), rule="contradiction-accept.auditor")
+    town.trail.append([forged])
+    assert compared.turn().accepted == 0
