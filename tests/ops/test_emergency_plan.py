@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from cryptography import x509
 
+from audit.permit import Action
+from audit.record import recording
+from authz.decide import Target, service_permit
+from ca import authorities, ceremony, certificates, crls, revocation
 from cli.main import main
+from ops import backup, homes, init
+from ops.first import KeyFile, first_certificate
+from ops.node import Node
 from tests.shape.rules import ROOT
 
 PLAN = ROOT / "docs" / "emergency-plan"
@@ -83,11 +93,75 @@ def test_every_disaster_is_found_from_the_first_page(language: str):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_files_that_the_plan_names_are_files_of_a_home(language: str):
     """Names that were changed in the code would send the operator to nothing."""
-    from ops import homes
-
     home = Path("/var/lib/yumen")
     known = {str(homes.notes_folder(home)), str(homes.notes_folder(home) / "ca.note"), str(home)}
     known |= {str(home / name) for name in ("keys/worker", "keys/worker/ca/staff.sealed", "keys/web/session.sealed", "first-codes.txt")}
     known |= {str(home / name) for name in ("drill.md", "assess.md")}
     named = {found.rstrip("/") for found in re.findall(r"/var/lib/yumen[\w./-]*", text(language))}
     assert named - known - {"/var/lib/yumen.damaged"} == set()
+
+
+SUCCESSOR = """
+name = "successor"
+organisation = "{organisation}"
+root = {{id = "root", name = "{root}", suite = "{suite}"}}
+[[issuing]]
+id = "applications2"
+name = "Applications, second"
+profiles = ["application"]
+"""
+
+
+def test_a_revoked_authority_takes_everything_under_it_along_and_its_successor_issues(node: Node):
+    """Section 1, a key in strange hands."""
+    chain = x509.load_pem_x509_certificates((node.settings.home / "certs" / "oa.pem").read_bytes())
+
+    def reasons() -> tuple[str, ...]:
+        return node.world.verifier.present(chain, node.world.trust(), node.world.refresh(), node.clock()).reasons
+
+    assert reasons() == ()
+    with node.database.reading() as session:
+        root, applications = (authorities.get(session, name) for name in ("root", "applications"))
+        assert applications.cert is not None
+        serial = f"{x509.load_der_x509_certificate(applications.cert).serial_number:x}"
+        own = certificates.get(session, serial)
+    given = service_permit(node.world, node.trail, "issuance", Action.CERT_SWEEP, Target("*"))
+    permit = replace(given, action=Action.CERT_REVOKE, resource=own.ref, unit=own.unit)
+    with recording(node.trail) as tx:
+        revocation.revoke(tx, own.authority, serial, "keyCompromise", permit=permit)
+    assert reasons() == ("revoked",)
+
+    plan = ceremony.parse(SUCCESSOR.format(organisation=root.organisation, root=root.name, suite=root.suite))
+    init.perform(node, plan, say=lambda _: None)
+    node.world.refresh()
+    made = first_certificate(
+        node, "application:oa", "application", KeyFile(node.settings.home / "new.key").load(), permit=init.admission(node, plan)
+    )
+    assert made.authority == "applications2"
+    with node.database.reading() as session:
+        listed = crls.latest(session, "root")
+    assert listed is not None
+    assert listed.der is not None
+    assert x509.load_der_x509_crl(listed.der).get_revoked_certificate_by_serial_number(int(serial, 16)) is not None
+
+
+def test_a_sealed_key_that_was_lost_comes_out_of_a_backup_and_signs_again(node: Node, tmp_path: Path):
+    """Section 1, a key that is lost: its commands, with the folders of this test."""
+    home, scratch, secret = node.settings.home, tmp_path / "scratch", homes.secret_file(node.settings.home)
+    saved = backup.make(node, tmp_path / "backups", tell=lambda _: None).path
+    sealed = home / "keys" / "worker" / "ca" / "staff.sealed"
+    before = sealed.read_bytes()
+    sealed.unlink()
+    restoring, putting = (
+        line for line in lines("en") if (" restore " in line and line.startswith("YUMEN_HOME=")) or "staff.sealed" in line
+    )
+    words = shlex.split(restoring)[2:]
+    words = [{"/etc/yumen/credentials/worker.secret": str(secret)}.get(word, word) for word in words]
+    words[1] = str(saved)
+    ended = CliRunner(env={"YUMEN_HOME": str(scratch), "YUMEN_SETTINGS": ""}).invoke(main, words)
+    assert ended.exit_code == 0, ended.output
+    source, target = shlex.split(putting)[-2:]
+    assert Path(source).relative_to("/srv/scratch") == Path(target).relative_to("/var/lib/yumen") == sealed.relative_to(home)
+    sealed.write_bytes((scratch / sealed.relative_to(home)).read_bytes())
+    assert sealed.read_bytes() == before
+    assert homes.worker_vault(node.settings).get("ca/staff")
