@@ -76,7 +76,7 @@ class Ledger(Protocol):
         """Where those of `entries` stand that are in the tree, by counter."""
 
     def open_epoch(self, cursor: Any, log: str, origin: str, at: int) -> tuple[int, bool]:
-        """The present epoch of `log`, and whether it was opened now, with `origin` before its number."""
+        """The present epoch of `log`, the first being named `origin` and its number; and whether nothing is in it yet."""
 
     def rows(self, cursor: Any) -> Rows:
         """Runs a query with `?` for each value and gives its rows."""
@@ -115,11 +115,12 @@ class SqliteLedger:
         return {}
 
     def open_epoch(self, cursor: sqlite3.Cursor, log: str, origin: str, at: int) -> tuple[int, bool]:
-        """The present epoch of `log`; the first is opened when there is none."""
+        """The present epoch of `log`, and whether nothing is in it yet; the first is opened when there is none."""
         (epoch,) = cursor.execute("SELECT max(epoch) FROM trail_epoch WHERE log = ?", (log,)).fetchone()
         if epoch is None:
             cursor.execute("INSERT INTO trail_epoch (log, epoch, origin, t) VALUES (?, 1, ?, ?)", (log, f"{origin}/1", at))
-        return epoch or 1, epoch is None
+            return 1, True
+        return epoch, cursor.execute(_HEAD, (log, epoch)).fetchone() is None
 
     def rows(self, cursor: sqlite3.Cursor) -> Rows:
         """SQLite's own way to write values."""

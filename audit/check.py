@@ -85,7 +85,7 @@ def standing(session: Session, found: Entry, notes: Path) -> Standing:
 
 def _logs(trail: Trail, notes: Path) -> list[Checked]:
     keys = verifier_keys(notes)
-    names = {log: f"{log}/{trail.epochs[log]}" for log in keys}
+    names = {log: "/".join(key.name.split("/")[-2:]) for log, key in keys.items()}
     try:
         heads = [open_checkpoint((notes / f"{log}.note").read_bytes(), [key]) for log, key in keys.items()]
         report = trail.ledger.check(trail.database, heads)

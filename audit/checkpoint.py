@@ -74,18 +74,26 @@ def create_log_keys(trail: Trail, vault: Vault, notes: Path) -> dict[str, LogKey
 def _create(trail: Trail, vault: Vault, notes: Path, log: str) -> LogKey:
     seed = Ed25519PrivateKey.generate().private_bytes_raw()
     key, origin = LogKey(seed), trail.origin(log)
-    told = key.verifier_key(origin).encode()
-    write_durably(notes / f"{log}.note", key.sign(Checkpoint(origin, 0, EMPTY_ROOT)), 0o644)
-    write_durably(notes / f"{log}.vkey", told.encode() + b"\n", 0o644)
-    details = {"verifier-key": told}
+    keep_notes(notes, log, key, Checkpoint(origin, 0, EMPTY_ROOT))
+    details = {"verifier-key": key.verifier_key(origin).encode()}
     trail.append([Event(kind=Kind.KEY_GENERATED, actor=Actor.service("operator"), object=f"key:log/{log}", details=details)])
     vault.put(f"log/{log}", seed)
     return key
 
 
+def keep_notes(notes: Path, name: str, key: LogKey, head: Checkpoint) -> None:
+    """Put `head`, signed, and the key that it is verified with into the folder of notes, as `name`."""
+    write_durably(notes / f"{name}.note", key.sign(head), 0o644)
+    write_durably(notes / f"{name}.vkey", key.verifier_key(head.origin).encode().encode() + b"\n", 0o644)
+
+
 def verifier_keys(notes: Path) -> dict[str, VerifierKey]:
-    """The public keys of the logs, as the folder of notes has them: to be handed out, never to be trusted by a check."""
-    return {log: VerifierKey.parse((notes / f"{log}.vkey").read_text("ascii")) for log in LOGS if (notes / f"{log}.vkey").exists()}
+    """The public keys of the logs, as the folder of notes has them: to be handed out, never to be trusted by a check.
+
+    By log (`ca`) for the present epochs, by log and epoch (`ca-1`) for closed ones.
+    """
+    found = [path for log in LOGS for path in (notes / f"{log}.vkey", *sorted(notes.glob(f"{log}-*.vkey")))]
+    return {path.stem: VerifierKey.parse(path.read_text("ascii")) for path in found if path.exists()}
 
 
 class Publisher:

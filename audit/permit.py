@@ -50,6 +50,7 @@ class Action(StrEnum):
     AUTHZ_EXPLAIN = "authz:explain"
     CONTRADICTION_ACCEPT = "contradiction:accept"
     BACKUP_MAKE = "backup:make"
+    BACKUP_RESTORE = "backup:restore"
     BACKUP_REMOVE = "backup:remove"
     DRILL_PERFORM = "drill:perform"
 

@@ -81,7 +81,7 @@ class PostgresLedger:
         return found
 
     def open_epoch(self, cursor: Any, log: str, origin: str, at: int) -> tuple[int, bool]:
-        """The present epoch of `log`, and whether it was opened now; what dead processes enqueued is placed."""
+        """The present epoch of `log`, and whether nothing is in it yet; else what dead processes enqueued is placed."""
         epoch, is_new = cursor.execute(_OPEN, (log, f"{origin}/1", at)).fetchone()
         return epoch, is_new
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from audit.append import Receipt
-from audit.body import Entry
+from audit.body import Entry, Writer
 from audit.event import Event
 from audit.ledgers import is_storage_failure
 from audit.trail import Trail
@@ -43,6 +43,11 @@ class Transaction:
         self._rows_before = trail.ledger.rows_changed(session)
         event.listen(session, "before_flush", self._note_rows)
         event.listen(session, "do_orm_execute", self._note_statement)
+
+    @property
+    def writer(self) -> Writer:
+        """The process that writes, as its events name it."""
+        return self._trail.writer
 
     def record(self, happened: Event) -> None:
         """Add `happened` to the trail; it commits or rolls back with everything else here."""

@@ -10,19 +10,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from audit.append import Batch, Receipt
+from audit.arrears import ITSELF, Closed, arrears
 from audit.body import Entry, Writer, entry
 from audit.counters import Counters, ranges
 from audit.event import Event, Kind
 from audit.flusher import Flusher, Full, Outcome, Silent
 from audit.ledgers import is_storage_failure, ledger_of, waiting_seconds
-from audit.permit import Actor
 from audit.postgres import Missequenced
 from audit.privacy import Privacy
 from audit.writers import predecessors
@@ -34,20 +33,11 @@ from core.settings import Audit
 __all__ = ["LOGS", "Receipt", "Trail", "Writer", "open_trail"]
 
 LOGS = ("ca", "access")
+Opening = Mapping[str, Mapping[str, Any]]
 #: An event that waits for its place longer than this, in seconds, is placed by whoever leads.
 LATE = 2.0
 #: While the trail is closed an idle process tries again this often, in seconds.
 RETRY = 1.0
-
-_ITSELF = Actor.service("trail")
-
-
-@dataclass(slots=True)
-class Closed:
-    """Since when (microseconds) the trail could not be written, and how many attempts failed."""
-
-    since: int
-    refused: int = 0
 
 
 class Placed(NamedTuple):
@@ -64,7 +54,9 @@ class Placed(NamedTuple):
 class Trail:
     """Everything one process needs to write the trail. Safe to share between threads; make it with `open_trail`."""
 
-    def __init__(self, database: Database, clock: Clock, writer: Writer, privacy_key: bytes, settings: Audit) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, writer: Writer, privacy_key: bytes, settings: Audit, opening: Opening | None = None
+    ) -> None:
         self.database, self.clock, self.writer, self.settings = database, clock, writer, settings
         self.privacy = Privacy(privacy_key)
         self._counters = Counters()
@@ -77,7 +69,7 @@ class Trail:
         self._doubtful: set[int] = set()
         #: Numbers with the flusher that were enqueued: to be found, never to be placed again.
         self._enqueued: set[int] = set()
-        self._start()
+        self._start(opening or {})
         self._flusher = Flusher(self._write, settings.queue, self._idle, self._pause)
 
     @property
@@ -155,7 +147,7 @@ class Trail:
         """Write what waits, say that this process ends, then stop writing."""
         left = self._counters.under_way()
         told = {"open": ranges(left)} if left else {}
-        ended = Event(kind=Kind.WRITER_ENDED, actor=_ITSELF, object=f"node:{self.writer.node}", details=told)
+        ended = Event(kind=Kind.WRITER_ENDED, actor=ITSELF, object=f"node:{self.writer.node}", details=told)
         with suppress(Error):  # a process that cannot say it is taken for lost, which is true
             self._flusher.submit(self.prepare([ended]))
         self._flusher.close()
@@ -203,7 +195,7 @@ class Trail:
         new = [made for made in entries if made.counter not in afloat]
         extra: list[Entry] = []
         try:
-            extra = self.prepare(_arrears(owed, was_closed))
+            extra = self.prepare(arrears(owed, was_closed))
             numbers = {made.counter for made in (*extra, *new)} | owed
             receipts = self._place(cursor, [*extra, *new], self._counters.settled_with(numbers), {made.log for made in afloat.values()})
             found = self._found(cursor, afloat)
@@ -292,7 +284,7 @@ class Trail:
         Raises:
             Unavailable: the trail cannot be written.
         """
-        self._write(self.prepare([Event(kind=Kind.WRITER_HEARTBEAT, actor=_ITSELF, object=f"node:{self.writer.node}")]))
+        self._write(self.prepare([Event(kind=Kind.WRITER_HEARTBEAT, actor=ITSELF, object=f"node:{self.writer.node}")]))
 
     def _reopen_notice(self, notice: Closed | None) -> None:
         """Put back a notice that could not be placed."""
@@ -344,8 +336,8 @@ class Trail:
                 receipts |= zip((made.counter for made in mine), self.ledger.place(cursor, batch), strict=True)
         return receipts
 
-    def _start(self) -> None:
-        """Open the first epochs where there are none, and record that this process writes."""
+    def _start(self, opening: Opening) -> None:
+        """Open the first epochs where there are none, and record that this process writes; the first entry of an epoch is its opening."""
         with self.database.appending() as cursor:
             events = []
             for log in LOGS:
@@ -353,12 +345,12 @@ class Trail:
                 self._epochs[log], is_new = self.ledger.open_epoch(cursor, log, origin, microseconds(self.clock()))
                 if is_new:
                     kind = Kind.CA_EPOCH_OPENED if log == "ca" else Kind.ACCESS_EPOCH_OPENED
-                    details = {"origin": self.origin(log), "size": 0}
-                    events.append(Event(kind=kind, actor=_ITSELF, object=f"log:{log}/{self._epochs[log]}", details=details))
+                    details = {"origin": self.origin(log), "size": 0, **opening.get(log, {})}
+                    events.append(Event(kind=kind, actor=ITSELF, object=f"log:{log}/{self._epochs[log]}", details=details))
             previous = predecessors(self.ledger.rows(cursor), self.writer.node)
             about = {"previous": previous} if previous else {}
             starts = (Kind.CA_WRITER_STARTED, Kind.ACCESS_WRITER_STARTED)
-            events += [Event(kind=kind, actor=_ITSELF, object=f"node:{self.writer.node}", details=about) for kind in starts]
+            events += [Event(kind=kind, actor=ITSELF, object=f"node:{self.writer.node}", details=about) for kind in starts]
             placed = self.place(cursor, self.prepare(events))
         self.landed(placed)
 
@@ -370,27 +362,19 @@ class Trail:
         return RETRY if self.closed else self.settings.heartbeat.total_seconds()
 
 
-def open_trail(database: Database, clock: Clock, writer: Writer, privacy_key: bytes, settings: Audit | None = None) -> Trail:
+def open_trail(
+    database: Database, clock: Clock, writer: Writer, privacy_key: bytes, settings: Audit | None = None, opening: Opening | None = None
+) -> Trail:
     """Start writing: opens the logs' first epochs when there are none, and records that this process began.
+
+    `opening` is what the first entry of an epoch in which nothing is tells besides, by log.
 
     Raises:
         Unavailable: the trail cannot be written; the process must not serve.
     """
     try:
-        return Trail(database, clock, writer, privacy_key, settings or Audit())
+        return Trail(database, clock, writer, privacy_key, settings or Audit(), opening)
     except Exception as error:
         if is_storage_failure(error):
             raise Unavailable("the trail cannot be written; check the database, its disk and its rights, then start again") from error
         raise
-
-
-def _arrears(owed: set[int], closed: Closed | None) -> list[Event]:
-    """What must be told before anything else: numbers that were rolled back, and that the trail was closed."""
-    events = []
-    if closed:
-        details = {"since": closed.since, "refused": closed.refused}
-        events.append(Event(kind=Kind.TRAIL_CLOSED, actor=_ITSELF, object="trail:*", outcome="error", details=details))
-    if owed:
-        numbers = {"numbers": ranges(owed)}
-        events.append(Event(kind=Kind.WRITER_VOID, actor=_ITSELF, object="trail:*", outcome="void", details=numbers))
-    return events

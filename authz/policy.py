@@ -118,6 +118,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("trail-export.auditor", _A.TRAIL_EXPORT, _AUDITOR, _R.ANY),
     Rule("trail-verify.auditor", _A.TRAIL_VERIFY, _AUDITOR, _R.ANY),
     Rule("backup-make.operator", _A.BACKUP_MAKE, _OPERATOR, _R.ANY, directory=False),
+    Rule("backup-restore.operator", _A.BACKUP_RESTORE, _OPERATOR, _R.ANY, directory=False),
     Rule("backup-make.schedule", _A.BACKUP_MAKE, _SCHEDULE, _R.ANY, directory=False),
     Rule("backup-remove.operator", _A.BACKUP_REMOVE, _OPERATOR, _R.ANY, directory=False),
     Rule("backup-remove.schedule", _A.BACKUP_REMOVE, _SCHEDULE, _R.ANY, directory=False),

@@ -54,13 +54,15 @@ def issuer(session: Session, signers: Signers, id: str) -> Issuer:  # noqa: A002
 
     Raises:
         NotFound: there is none, or its ceremony was not completed.
-        Unavailable: it was stopped, or its key is not healthy.
+        Unavailable: it was stopped, is on hold, or its key is not healthy.
     """
     row = get(session, id)
     if row.cert is None:
         raise NotFound("authority `{authority}` has no certificate yet; complete its ceremony", authority=id)
     if row.stopped:
         raise Unavailable("authority `{authority}` was stopped: {reason}; call its officers", authority=id, reason=row.stopped)
+    if row.held:
+        raise Unavailable("authority `{authority}` is on hold since its restore; supply its last published list", authority=id)
     signer = signers.get(f"ca/{id}")
     if trouble := signer.health():
         raise Unavailable("the key of authority `{authority}` cannot sign: {trouble}; call the operator", authority=id, trouble=trouble)
@@ -127,6 +129,26 @@ def _newest(session: Session, kind: Kind, id: str) -> Entry | None:  # noqa: A00
     return page.entries[0] if page.entries else None
 
 
+def hold(tx: Transaction, backup: str, *, permit: Permit) -> list[str]:
+    """Let no authority sign or vouch for anything until what it had published last is known; gives their ids."""
+    permit.must_cover(Action.BACKUP_RESTORE, f"backup:{backup}")
+    found = list(tx.db.scalars(select(Authority).where(Authority.cert.is_not(None)).order_by(Authority.id).with_for_update()))
+    for row in found:
+        row.held = backup
+        tx.record(Event.under(permit, Kind.AUTHORITY_HELD, f"ca:{row.id}", details={"backup": backup}))
+    return [row.id for row in found]
+
+
+def held(session: Session) -> list[str]:
+    """The authorities that are on hold."""
+    return list(session.scalars(select(Authority.id).where(Authority.held != "").order_by(Authority.id)))
+
+
 def problems(session: Session) -> list[str]:
     """What keeps authorities from working, one sentence each; readiness tells them."""
-    return [f"authority {row.id} was stopped: {row.stopped}" for row in session.scalars(select(Authority).where(Authority.stopped != ""))]
+    stopped = session.scalars(select(Authority).where(Authority.stopped != ""))
+    waits = "supply its last published list with `yumen restore --crl FILE`"
+    return [
+        *(f"authority {row.id} was stopped: {row.stopped}" for row in stopped),
+        *(f"authority {id} is on hold since its restore: {waits}" for id in held(session)),  # noqa: A001 - the standard's word
+    ]

@@ -1,6 +1,6 @@
 """Revocation lists: one per authority, announced like certificates, and through the publish gate before anyone sees them.
 
-A list is due when none was published, when a revocation is newer than it, and at half of its life. A serial stays on
+A list is due when none was published, when a revocation is newer than it, at half of its life, and after a restore. A serial stays on
 the lists until one that was made after its certificate's end (RFC 5280 section 3.3).
 """
 
@@ -27,7 +27,7 @@ from ca.states import LISTS, ListState, ListStep, Standing, after
 from ca.tables import Authority, Intent, Revocation, RevocationList
 from ca.works import Works, status_urls
 from certs import crl
-from core.errors import Unavailable
+from core.errors import Conflict, Unavailable
 
 _log = get_logger()
 
@@ -61,16 +61,24 @@ def latest(session: Session, authority: str) -> RevocationList | None:
 
 
 def due(session: Session, authority: str, now: dt.datetime) -> str:
-    """Why a new list must be made now: `first`, `revoked` or `half-life`; empty when none is due."""
+    """Why a new list must be made now: `first`, `restored`, `revoked` or `half-life`; empty when none is due."""
     last = latest(session, authority)
     if _must_wait(session, authority, last.number if last else 0, now):
         return ""
     if last is None:
         return "first"
+    if is_left_behind(session, last):
+        return "restored"
     newest = session.scalar(select(func.max(Revocation.revision)).where(Revocation.authority == authority)) or 0
     if newest > last.revision:
         return "revoked"
     return "half-life" if now >= last.this_update + (last.next_update - last.this_update) / 2 else ""
+
+
+def is_left_behind(session: Session, row: RevocationList) -> bool:
+    """Whether numbers were left out behind this list: newer ones may have been published, and nobody must be shown this one."""
+    skipped = (RevocationList.authority == row.authority, RevocationList.number > row.number, RevocationList.tbs_sha256 == "")
+    return session.scalar(select(RevocationList.id).where(*skipped).limit(1)) is not None
 
 
 def _must_wait(session: Session, authority: str, published: int, now: dt.datetime) -> bool:
@@ -155,6 +163,61 @@ def sweep(works: Works, leases: Leases) -> list[int]:
                 row.state = after(LISTS, ListState.INTENDED, ListStep.ABANDON, f"crl:{authority}/{row.number}")
                 tx.record(_event(permit, Kind.CRL_ABANDONED, row, "void"))
     return [row_id for row_id, _ in orphans]
+
+
+def adopt(tx: Transaction, authority: str, found: crl.Crl, *, permit: Permit) -> None:
+    """Take over a list of ours that was published, of which a restored database may know nothing.
+
+    Raises:
+        Conflict: another one has its number.
+    """
+    tbs_sha256 = hashlib.sha256(found.loaded.tbs_certlist_bytes).hexdigest()
+    row = tx.db.scalar(select(RevocationList).where(RevocationList.authority == authority, RevocationList.number == found.number))
+    if row is not None and row.tbs_sha256 != tbs_sha256:
+        raise Conflict(
+            "there are two lists `{number}` of `{authority}`; keep both and call an auditor", number=row.number, authority=authority
+        )
+    if row is not None and row.state == ListState.INTENDED:
+        row.state, row.der = after(LISTS, ListState.INTENDED, ListStep.PUBLISH, f"crl:{authority}/{row.number}"), found.encode()
+    if row is None:
+        node, boot = tx.writer
+        row = RevocationList(
+            authority=authority,
+            number=found.number,
+            state=ListState.PUBLISHED,
+            tbs_sha256=tbs_sha256,
+            der=found.encode(),
+            this_update=found.this_update,
+            next_update=found.next_update,
+            revision=0,  # whatever is revoked makes the next list due at once
+            entries=len(found.entries),
+            node=node,
+            boot=boot,
+        )
+        tx.db.add(row)
+        tx.db.flush()
+    tx.record(_event(permit, Kind.LIST_SUPPLIED, row, "ok"))
+
+
+def skip(tx: Transaction, authority: str, numbers: int, *, permit: Permit) -> int:
+    """Leave out as many numbers; gives the last one of them, behind which the next list comes."""
+    node, boot = tx.writer
+    newest = tx.db.scalar(select(func.max(RevocationList.number)).where(RevocationList.authority == authority)) or 0
+    row = RevocationList(
+        authority=authority,
+        number=newest + numbers,
+        state=ListState.ABANDONED,
+        tbs_sha256="",
+        this_update=tx.now,
+        next_update=tx.now,
+        revision=0,
+        entries=0,
+        node=node,
+        boot=boot,
+    )
+    tx.db.add(row)
+    tx.record(_event(permit, Kind.CRL_ABANDONED, row, "void"))
+    return row.number
 
 
 def _plan(works: Works, session: Session, authority: str) -> _Planned:

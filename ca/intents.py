@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, lazyload
 
 from audit.event import Event, Kind
-from audit.permit import Action
+from audit.permit import Action, Permit
 from audit.record import Transaction, recording
 from ca import revocation
 from ca.authorities import Issuer
@@ -143,11 +143,11 @@ def sweep(works: Works, leases: Leases, running: Collection[int] = ()) -> list[i
             permit.must_cover(Action.CERT_SWEEP, f"intent:{intent_id}")
             intent = tx.db.get_one(Intent, intent_id, with_for_update=True, populate_existing=True)
             if intent.state == IntentState.OPEN:
-                tx.record(_swept(tx, intent, lambda kind, ref, **more: Event.under(permit, kind, ref, **more)))  # noqa: B023 - called at once
+                sweep_one(tx, intent, permit)
     return orphans
 
 
-def _swept(tx: Transaction, intent: Intent, under: Callable[..., Event]) -> Event:
+def sweep_one(tx: Transaction, intent: Intent, permit: Permit) -> None:
     """Sweep one open intent: its serial revoked, its request approved again."""
     intent.state = after(INTENTS, IntentState.OPEN, IntentStep.SWEEP, f"intent:{intent.id}")
     revocation.revoke_swept(tx, intent)
@@ -161,7 +161,7 @@ def _swept(tx: Transaction, intent: Intent, under: Callable[..., Event]) -> Even
         details["request"], unit = request.id, request.unit
     spki = tx.db.get_one(Authority, intent.authority).spki_sha256
     more = {"outcome": "void", "cert": f"{spki}:{intent.serial}", "scope": unit, "details": details}
-    return under(Kind.CERT_SWEPT, f"cert:{intent.authority}/{intent.serial}", **more)
+    tx.record(Event.under(permit, Kind.CERT_SWEPT, f"cert:{intent.authority}/{intent.serial}", **more))
 
 
 def _begin(session: Session, request_id: int) -> bool:

@@ -31,13 +31,16 @@ from core.errors import Error, Malformed, NotFound, Unavailable
 
 _log = get_logger()
 
-#: Serial numbers: 16 octets, 126 bits from the system's generator, positive and far below 2^159 (RFC 5280 section 4.1.2.2).
-_SERIAL_BITS = 126
+#: Serial numbers: 16 octets, 120 bits of them from the system's generator, positive and far below 2^159 (RFC 5280 section 4.1.2.2).
+_SERIAL_BITS, _EPOCHS = 120, 64
 
 
-def new_serial() -> int:
-    """A serial number nobody can predict; the database refuses one that was used before."""
-    return 1 << _SERIAL_BITS | secrets.randbits(_SERIAL_BITS)
+def new_serial(epoch: int) -> int:
+    """A serial number nobody can predict; the database refuses one that was used before.
+
+    Its first octet tells the epoch of the log `ca`, so that after a restore none can be one that was given out and is lost.
+    """
+    return (_EPOCHS | (epoch - 1) % _EPOCHS) << _SERIAL_BITS | secrets.randbits(_SERIAL_BITS)
 
 
 def issue(works: Works, orders: Sequence[Order], *, root: Issuer | None = None) -> list[Certificate]:
@@ -132,7 +135,7 @@ def _rehearse(works: Works, order: Order, issuer: Issuer) -> Rehearsed | None:
 
 def _built(works: Works, order: Order, issuer: Issuer) -> tuple[Rehearsed, list[str]]:
     profile = PROFILES[order.profile]
-    serial = new_serial()
+    serial = new_serial(works.trail.epochs["ca"])
     content = profiles.Content(
         subject=order.subject,
         public_key=order.public_key,

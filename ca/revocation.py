@@ -5,6 +5,8 @@ CRLs and OCSP answers follow from the row: the worker's next step publishes the 
 
 from __future__ import annotations
 
+import datetime as dt
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -14,7 +16,7 @@ from audit.record import Transaction
 from authz import standing
 from ca.states import CERTIFICATES, Standing, StandingStep, after
 from ca.tables import Authority, Certificate, Intent, Revocation
-from certs.crl import HOLD, require_reason
+from certs.crl import HOLD, Entry, require_reason
 from certs.profiles import PROFILES
 from core.errors import Conflict, Malformed, NotFound
 
@@ -70,6 +72,32 @@ def revoke_swept(tx: Transaction, intent: Intent) -> None:
     standing.revoke(tx, spki, int(intent.serial, 16), reason)
 
 
+def revoke_unrecorded(tx: Transaction, intent: Intent, entry: Entry) -> None:
+    """Revoke a serial that a published list names and no row knows, as that list said; the caller records it."""
+    standing.in_order(tx)
+    reason = "unspecified" if entry.reason == HOLD else entry.reason  # nobody could ever release it
+    tx.db.add(_row(tx, intent.id, intent, Standing.REVOKED, reason, entry.at))
+    standing.revoke(tx, tx.db.get_one(Authority, intent.authority).spki_sha256, int(intent.serial, 16), reason)
+
+
+def put_back(tx: Transaction, certificate: Certificate, entry: Entry, *, permit: Permit) -> bool:
+    """Let `certificate` stand as a published list says, if it stands better now; whether it did."""
+    permit.must_cover(Action.BACKUP_RESTORE, f"ca:{certificate.authority}")
+    hold = entry.reason == HOLD
+    if certificate.standing is Standing.REVOKED or (hold and certificate.standing is Standing.SUSPENDED):
+        return False
+    standing.in_order(tx)
+    _step(tx, certificate, StandingStep.SUSPEND if hold else StandingStep.REVOKE, entry.reason, entry.at)
+    spki, serial = tx.db.get_one(Authority, certificate.authority).spki_sha256, int(certificate.serial, 16)
+    if hold:
+        standing.suspend(tx, spki, serial)
+    else:
+        standing.revoke(tx, spki, serial, entry.reason)
+    kind = Kind.CERT_SUSPENDED if hold else Kind.CERT_REVOKED
+    tx.record(_event(permit, kind, certificate, spki, entry.reason))
+    return True
+
+
 def last_revision(session: Session) -> int:
     """How many changes of standing there have been: whoever has seen this number has seen them all."""
     return session.scalar(select(func.max(Revocation.revision))) or 0
@@ -89,25 +117,27 @@ def _locked(tx: Transaction, authority: str, serial: str, permit: Permit, action
     return certificate, tx.db.get_one(Authority, authority).spki_sha256
 
 
-def _step(tx: Transaction, certificate: Certificate, step: StandingStep, reason: str) -> None:
+def _step(tx: Transaction, certificate: Certificate, step: StandingStep, reason: str, at: dt.datetime | None = None) -> None:
     result = after(CERTIFICATES, certificate.standing, step, certificate.ref)
     row = tx.db.get(Revocation, certificate.intent_id, with_for_update=True, populate_existing=True)
     if row is None:
-        tx.db.add(_row(tx, certificate.intent_id, certificate, result, reason))
+        tx.db.add(_row(tx, certificate.intent_id, certificate, result, reason, at))
     else:
-        row.standing, row.reason, row.at, row.revision = result, reason, tx.now, last_revision(tx.db) + 1
+        row.standing, row.reason, row.at, row.revision = result, reason, at or tx.now, last_revision(tx.db) + 1
     tx.db.flush()
     tx.db.refresh(certificate, ["revocation"])
 
 
-def _row(tx: Transaction, intent_id: int, of: Certificate | Intent, result: Standing, reason: str) -> Revocation:
+def _row(
+    tx: Transaction, intent_id: int, of: Certificate | Intent, result: Standing, reason: str, at: dt.datetime | None = None
+) -> Revocation:
     return Revocation(
         intent_id=intent_id,
         authority=of.authority,
         serial=of.serial,
         standing=result,
         reason=reason,
-        at=tx.now,
+        at=at or tx.now,
         not_after=of.not_after,
         revision=last_revision(tx.db) + 1,
     )

@@ -2,8 +2,9 @@
 
 Answers come from the revocation rows. A serial that was never issued is `unknown`, a question about another issuer is
 refused (RFC 6960 section 2.3), and when the database could not be polled for 1.5 s the answer is `tryLater`; published
-lists and certificates are served even then. Answers for known serials without nonce are kept; a revocation, seen by the
-poll at most 250 ms later, drops what was kept for that serial under every hash.
+lists and certificates are served even then.
+An authority on hold after a restore answers `tryLater` and shows no list. Answers for known serials without nonce are
+kept; a revocation, seen by the poll at most 250 ms later, drops what was kept for that serial under every hash.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from structlog import get_logger
 from audit.event import Event, Kind
 from audit.permit import Actor
 from audit.trail import Trail
+from ca.crls import is_left_behind
 from ca.keys import Signer, Signers
 from ca.states import ListState, Standing
 from ca.tables import Authority, Certificate, Revocation, RevocationList
@@ -74,6 +76,7 @@ class _Desk:
     template: ocsp.Template | None
     signer: Signer | None
     not_after: dt.datetime
+    held: bool = False
 
 
 @dataclass
@@ -123,9 +126,9 @@ class Responder:
             request = ocsp.parse(der)
         except Error:
             return Answer(ocsp.MALFORMED, 0, cacheable=False)
-        if self.stale:
-            return Answer(ocsp.TRY_LATER, 0, cacheable=False)
         desk = self._seen.desks.get(authority)
+        if self.stale or (desk is not None and desk.held):
+            return Answer(ocsp.TRY_LATER, 0, cacheable=False)
         if desk is None or desk.template is None or not any(mine.matches(request) for mine in desk.cert_ids):
             return Answer(ocsp.UNAUTHORIZED, 0, cacheable=False)
         now = self._trail.clock().replace(microsecond=0)
@@ -216,7 +219,7 @@ class Responder:
     def _desk(self, row: Authority, former: _Desk | None) -> _Desk:
         assert row.cert is not None  # selected so
         responder = row.responder or b""
-        if former is not None and (former.der, former.responder_der) == (row.cert, responder):
+        if former is not None and (former.der, former.responder_der, former.held) == (row.cert, responder, bool(row.held)):
             return former
         certificate = x509.load_der_x509_certificate(row.cert)
         own = x509.load_der_x509_certificate(responder) if responder else None
@@ -229,6 +232,7 @@ class Responder:
             template=ocsp.Template(own) if own else None,
             signer=self._signers.get(f"ocsp/{row.id}") if own else None,
             not_after=own.not_valid_after_utc if own else certificate.not_valid_after_utc,
+            held=bool(row.held),
         )
 
     def _find_kept(self, authority: str, request: ocsp.Request, now: dt.datetime) -> _Kept | None:
@@ -297,13 +301,19 @@ def _status(cursor: sqlite3.Cursor, authority: str, serial: int) -> tuple[ocsp.S
 
 
 def _lists(session: Session, seen: _Seen) -> tuple[dict[str, int], dict[str, bytes]]:
-    """The published list of each authority; only those that are new are read."""
-    newest = select(func.max(RevocationList.id)).where(RevocationList.state == ListState.PUBLISHED).group_by(RevocationList.authority)
-    rows = session.execute(select(RevocationList.authority, RevocationList.id).where(RevocationList.id.in_(newest))).all()
-    ids, lists = {row.authority: row.id for row in rows}, dict(seen.lists)
-    for authority, newest_id in ids.items():
-        if seen.list_ids.get(authority) != newest_id:
-            lists[authority] = session.get_one(RevocationList, newest_id).der or b""
+    """The published list of each authority that is not on hold, nor waits for a new one; only those that are new are read."""
+    published = (RevocationList.state == ListState.PUBLISHED, Authority.held == "")
+    newest = select(func.max(RevocationList.id)).join(Authority, Authority.id == RevocationList.authority).where(*published)
+    rows = session.execute(
+        select(RevocationList.authority, RevocationList.id).where(RevocationList.id.in_(newest.group_by(RevocationList.authority)))
+    ).all()
+    ids: dict[str, int] = {}
+    lists: dict[str, bytes] = {}
+    for authority, newest_id in rows:
+        if seen.list_ids.get(authority) == newest_id:
+            ids[authority], lists[authority] = newest_id, seen.lists[authority]
+        elif not is_left_behind(session, row := session.get_one(RevocationList, newest_id)):
+            ids[authority], lists[authority] = newest_id, row.der or b""
     return ids, lists
 
 

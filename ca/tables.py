@@ -36,6 +36,8 @@ class Authority(Model):
     responder: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Why this authority signs nothing more; empty while it works.
     stopped: Mapped[str] = mapped_column(default="")
+    #: The backup that this authority was restored from, as long as what it had published last is not known.
+    held: Mapped[str] = mapped_column(default="", server_default="")
     created_at: Mapped[Instant]
 
 

@@ -108,7 +108,11 @@ class Worker:
         now = self.works.now()
         orders = []
         with self.works.database.reading() as session:
-            rows = [row for row in certificates.authorities(session) if row.responder is not None and _is_half_over(row.responder, now)]
+            rows = [
+                row
+                for row in certificates.authorities(session)
+                if row.responder is not None and not row.held and _is_half_over(row.responder, now)
+            ]
         for row in rows:
             if (permit := self._permit(Action.CERT_ISSUE, f"ocsp:{row.id}")) is not None:
                 key = cast("PublicKey", x509.load_der_x509_certificate(row.responder or b"").public_key())
@@ -123,7 +127,7 @@ class Worker:
         """Publish the lists that are due; gives the authorities."""
         now = self.works.now()
         with self.works.database.reading() as session:
-            due = [row.id for row in certificates.authorities(session) if not row.stopped and crls.due(session, row.id, now)]
+            due = [row.id for row in certificates.authorities(session) if not (row.stopped or row.held) and crls.due(session, row.id, now)]
         published = []
         for authority in due:
             permit = self._permit(Action.STATUS_PUBLISH, f"crl:{authority}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from cli import output
 from cli.output import Command, json_option
 
 if TYPE_CHECKING:
+    from core.settings import Settings
     from ops.assess import Assessment
 
 
 def register(main: click.Group) -> None:
     """Hang these commands under the command."""
-    for command in (assess, backup, drill):
+    for command in (assess, backup, restore, drill):
         main.add_command(command)
 
 
@@ -107,11 +109,10 @@ def backup(*, folder: Path | None, as_json: bool) -> None:
     It goes to every target that the settings name, is read back there, and what is over there is taken away. The unsealing
     secret of the worker opens it, and is not in it. Exit 1 when anything refused; where it did, nothing is left.
     """
-    from core.settings import load
     from ops import keeping
     from ops.backup import run
 
-    settings = load(os.environ)
+    settings = _settings()
     with output.progress("backup") as tell:
         if folder is None and settings.backup.targets:
             kept = keeping.run(settings, tell=tell)
@@ -124,6 +125,52 @@ def backup(*, folder: Path | None, as_json: bool) -> None:
     output.show({**told, **({"targets": {name: why or "stored" for name, why in stored.items()}} if stored else {})}, as_json=as_json)
     if any(stored.values()):
         raise SystemExit(output.FAILED)
+
+
+_files = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command(cls=Command, example="yumen restore yumen-20261121T020000Z-1f3a9c02.backup --trust ca.note --crl staff.crl")
+@click.argument("backup_file", metavar="[BACKUP]", required=False, type=_files)
+@click.option("--secret", type=_files, help="The worker's unsealing secret, where no settings name it yet.")
+@click.option("--trust", type=_files, multiple=True, help="A checkpoint that was saved outside; repeatable.")
+@click.option("--accept-loss", is_flag=True, help="Restore although a checkpoint proves entries that the backup lacks.")
+@click.option("--crl", "lists", type=_files, multiple=True, help="The last published list of an authority, DER; repeatable.")
+@click.option("--without-crl", "without", multiple=True, metavar="AUTHORITY", help="Nobody has its last list (`*`: of any); repeatable.")
+@click.option("--admin-url", default="", help="PostgreSQL: an administrator of the empty database that the settings name.")
+@json_option
+def restore(*, backup_file: Path | None, secret: Path | None, as_json: bool, **terms: Any) -> None:
+    """Restore BACKUP into the empty home in $YUMEN_HOME; without BACKUP, go on with a home that is on hold since its restore.
+
+    The backup is read and its trail verified before anything goes on. Both logs go on in a new epoch. Each authority is on
+    hold (OCSP says `tryLater`, no list is published, nothing is issued) until its last published list is given with --crl, or it is
+    said with --without-crl that nobody has it. What cannot be proved is listed. Exit 1 when the backup is refused: then nothing is left.
+    """
+    from ops import restore as way_back
+
+    with output.progress("restore") as tell:
+        if backup_file is None:
+            done = way_back.supply(_settings(), lists=terms["lists"], without=terms["without"], tell=tell)
+        else:
+            settings = way_back.settings_for(backup_file, secret, os.environ)
+            done = way_back.restore(settings, backup_file, terms=way_back.Terms(**terms), tell=tell)
+    told = {"home": str(done.home), "epochs": dict(done.epochs), "on_hold": done.held, "revoked_again": done.revoked}
+    told |= {"revoked_unknown_serials": done.unrecorded, "not_proved": done.unproved}
+    output.show(told, as_json=as_json, text=lambda: _tell_restored(told))
+
+
+def _settings() -> Settings:
+    from core.settings import load
+
+    return load(os.environ)
+
+
+def _tell_restored(told: Mapping[str, Any]) -> None:
+    output.lines({name: value for name, value in told.items() if name != "not_proved"})
+    for sentence in told["not_proved"]:
+        click.echo(f"not proved: {sentence}")
+    if told["on_hold"]:
+        click.echo("next: yumen restore --crl FILE (the last published list of each authority on hold), then start the service")
 
 
 @click.group(cls=output.Group)
@@ -157,7 +204,6 @@ def drill_restore(*, report: Path | None, language: str, as_json: bool, **how: A
     Its trail is verified, OCSP answers are asked for and checked, certificates and revocations are compared with those of
     the running service, which is read and not touched. What came out is recorded. Exit 1 when a step failed.
     """
-    from core.settings import load
     from ops.drill import Wanted
     from ops.drill import drill as rehearse
     from ops.drill.course import STEPS
@@ -167,7 +213,7 @@ def drill_restore(*, report: Path | None, language: str, as_json: bool, **how: A
         raise click.UsageError(f"--report {report}: it exists; name a new file")
     wanted = Wanted(backup=how["backup_file"], scratch=how["scratch"], admin_url=how["admin_url"], report=report)
     with output.progress("drill") as tell:
-        course = rehearse(load(os.environ), wanted, tell=tell)
+        course = rehearse(_settings(), wanted, tell=tell)
 
     def tell_all() -> None:
         for step in course.evidence:

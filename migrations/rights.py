@@ -53,8 +53,16 @@ def _foundation(connection: Connection) -> Iterator[str]:
     yield "SET LOCAL search_path = yumen, audit"
 
 
+def upgrade(admin: Engine) -> None:
+    """Today's schema in a database that holds an older one and that no role of a process may enter yet: `prepare` lets them in."""
+    with admin.connect() as connection, connection.begin():
+        connection.exec_driver_sql("SET LOCAL search_path = yumen, audit")
+        upgrade_on(connection)
+
+
 def _belongings(connection: Connection) -> Iterator[str]:
     for schema, owner in (("yumen", "yumen_owner"), ("audit", "audit_owner")):
+        yield f"ALTER SCHEMA {schema} OWNER TO {owner}"  # one that was restored belongs to the administrator
         for table in _tables(connection, schema):
             yield f"ALTER TABLE {schema}.{table} OWNER TO {owner}"
     functions = text("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'audit'::regnamespace")

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from core.errors import Unavailable
 from core.seal import Vault
 from core.settings import Settings
 
@@ -74,6 +75,21 @@ def client_cas_file(home: Path) -> Path:
 def notes_folder(home: Path) -> Path:
     """The last signed checkpoint of each log, kept outside the database."""
     return home / "notes"
+
+
+def restoring_file(home: Path) -> Path:
+    """Stands in a home while a restore fills it: what is there meanwhile must not be used."""
+    return home / "restoring"
+
+
+def must_be_whole(home: Path) -> None:
+    """Check that no restore into this home was broken off.
+
+    Raises:
+        Unavailable: one was, or is under way.
+    """
+    if restoring_file(home).exists():
+        raise Unavailable("a restore into `{home}` is under way or was broken off: empty the folder, then restore again", home=home)
 
 
 def accounts_file(home: Path) -> Path:

@@ -129,6 +129,7 @@ def open_node(settings: Settings, *, role: str, with_keys: bool, clock: Clock = 
 
 
 def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, clock: Clock) -> Node:
+    homes.must_be_whole(settings.home)
     rights.must_fit(settings, with_keys=with_keys)
     vault = homes.web_vault(settings)
     name, claim = writer_name(settings.home, role)
@@ -264,7 +265,7 @@ class Anchors:
 
     def _look(self, now: float, known: list[tuple[bool, bytes]], trust: Trust) -> Trust:
         with self._database.reading() as session:
-            rows = [(row.parent is None, row.cert) for row in certificates.authorities(session) if row.cert]
+            rows = [(row.parent is None, row.cert) for row in certificates.authorities(session) if row.cert and not row.held]
         if rows != known:
             loaded = [(is_root, x509.load_der_x509_certificate(der)) for is_root, der in rows]
             trust = Trust(roots=tuple(one for root, one in loaded if root), intermediates=tuple(one for root, one in loaded if not root))

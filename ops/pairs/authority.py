@@ -123,6 +123,7 @@ def _revocation(released: str) -> Callable[[Told], Claim]:
         words = {
             Kind.CERT_SWEPT: _REVOKED,
             Kind.CERT_REVOKED: ("revoked", str(told.body.get("rsn", ""))),
+            Kind.CERT_UNRECORDED: ("revoked", str(told.body.get("rsn", ""))),
             Kind.CERT_SUSPENDED: ("suspended", "certificateHold"),
             Kind.CERT_RELEASED: (released, ""),
         }
@@ -131,14 +132,15 @@ def _revocation(released: str) -> Callable[[Told], Claim]:
     return said
 
 
-_STANDING = frozenset({Kind.CERT_SWEPT, Kind.CERT_REVOKED, Kind.CERT_SUSPENDED, Kind.CERT_RELEASED})
+_STANDING = frozenset({Kind.CERT_SWEPT, Kind.CERT_REVOKED, Kind.CERT_UNRECORDED, Kind.CERT_SUSPENDED, Kind.CERT_RELEASED})
+_FOR_GOOD = frozenset({Kind.CERT_SWEPT, Kind.CERT_REVOKED, Kind.CERT_UNRECORDED})
 
 _CERTIFICATES = (
     Pair(
         name="announced signature",
         table="ca_intent",
-        kinds=frozenset({Kind.CERT_INTENDED}),
-        once=frozenset({Kind.CERT_INTENDED}),
+        kinds=frozenset({Kind.CERT_INTENDED, Kind.CERT_UNRECORDED}),
+        once=frozenset({Kind.CERT_INTENDED, Kind.CERT_UNRECORDED}),
         said=lambda told: ((told.object,), tuple(str(told.details.get(name)) for name in ("tbs-sha256", "profile", "version", "boot"))),
         rows=select(ca.Intent.authority, ca.Intent.serial, ca.Intent.tbs, ca.Intent.profile, ca.Intent.profile_version, ca.Intent.boot),
         shown=lambda row, _: ((f"cert:{row[0]}/{row[1]}",), (sha256(row[2]), row[3], str(row[4]), row[5])),
@@ -148,13 +150,14 @@ _CERTIFICATES = (
     Pair(
         name="end of an announced signature",
         table="ca_intent",
-        kinds=frozenset({Kind.CERT_INTENDED, Kind.CERT_ISSUED, Kind.CERT_SWEPT}),
-        once=frozenset({Kind.CERT_ISSUED, Kind.CERT_SWEPT}),
+        kinds=frozenset({Kind.CERT_INTENDED, Kind.CERT_ISSUED, Kind.CERT_SWEPT, Kind.CERT_UNRECORDED}),
+        once=frozenset({Kind.CERT_ISSUED, Kind.CERT_SWEPT, Kind.CERT_UNRECORDED}),
         said=fixed(
             {
                 Kind.CERT_INTENDED: (IntentState.OPEN,),
                 Kind.CERT_ISSUED: (IntentState.FULFILLED,),
                 Kind.CERT_SWEPT: (IntentState.SWEPT,),
+                Kind.CERT_UNRECORDED: (IntentState.SWEPT,),
             }
         ),
         rows=select(ca.Intent.authority, ca.Intent.serial, ca.Intent.state),
@@ -180,7 +183,7 @@ _CERTIFICATES = (
         name="revocation",
         table="ca_revocation",
         kinds=_STANDING,
-        once=frozenset({Kind.CERT_SWEPT, Kind.CERT_REVOKED}),
+        once=_FOR_GOOD,
         said=_revocation(Standing.VALID),
         rows=select(ca.Revocation.authority, ca.Revocation.serial, ca.Revocation.standing, ca.Revocation.reason),
         shown=lambda row, _: ((f"cert:{row[0]}/{row[1]}",), (row[2], row[3])),
@@ -191,7 +194,7 @@ _CERTIFICATES = (
         name="standing",
         table="authz_standing",
         kinds=_STANDING,
-        once=frozenset({Kind.CERT_SWEPT, Kind.CERT_REVOKED}),
+        once=_FOR_GOOD,
         said=_revocation("released"),
         rows=select(ca.Authority.id, authz.Standing.serial, authz.Standing.state, authz.Standing.reason).join_from(
             authz.Standing, ca.Authority, ca.Authority.spki_sha256 == authz.Standing.issuer, isouter=True
@@ -209,6 +212,7 @@ _LISTS: Mapping[Kind, str] = {
     Kind.CRL_PUBLISHED: ListState.PUBLISHED,
     Kind.CRL_REFUSED: ListState.REFUSED,
     Kind.CRL_ABANDONED: ListState.ABANDONED,
+    Kind.LIST_SUPPLIED: ListState.PUBLISHED,
 }
 
 
@@ -284,4 +288,16 @@ _AUTHORITIES = (
     ),
 )
 
-PAIRS = (*_REQUESTS, *_CERTIFICATES, *_AUTHORITIES)
+_ON_HOLD = Pair(
+    name="authority on hold",
+    table="ca_authority",
+    kinds=frozenset({Kind.AUTHORITY_HELD, Kind.AUTHORITY_RELEASED}),
+    once=frozenset(),
+    said=fixed({Kind.AUTHORITY_HELD: ("held",), Kind.AUTHORITY_RELEASED: None}),
+    rows=select(ca.Authority.id, ca.Authority.held),
+    shown=lambda row, _: ((f"ca:{row[0]}",), ("held",) if row[1] else None),
+    walk=(ca.Authority.id,),
+    having=texts(ca.Authority.id, 0, "ca:"),
+)
+
+PAIRS = (*_REQUESTS, *_CERTIFICATES, *_AUTHORITIES, _ON_HOLD)

@@ -41,6 +41,9 @@ def live(town: Town) -> None:
     orphan(town)
     permit = town.service("issuance", Action.CERT_ISSUE, "request:1")
     authorities.stop(town.trail, "applications", "a test", permit=permit)
+    permit = town.service("operator", Action.BACKUP_RESTORE, "backup:b1")
+    with recording(town.trail) as tx:
+        authorities.hold(tx, "b1", permit=permit)
 
 
 def orphan(town: Town) -> None:
