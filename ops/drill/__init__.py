@@ -135,6 +135,7 @@ def _prove(node: Node, scratch: Settings, made_at: dt.datetime, course: Course) 
     other = open_node(scratch, role="operator", with_keys=False)
     try:
         with node.database.reading() as live, other.database.reading() as there:
+            other.responder.poll()
             for one in proofs.status(other.responder, there, node.clock()):
                 course.show(one)
             course.begin("certificates", proofs.certificates(live, there, made_at))

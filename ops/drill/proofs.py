@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import secrets
 from collections.abc import Iterator
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,7 +20,7 @@ from ca.states import Standing
 from ca.status import Responder
 from ca.tables import Certificate, Revocation
 from certs.ocsp import cert_ids
-from certs.suites import suite_of
+from certs.suites import PublicKey, suite_of
 from ops.assess.finding import Evidence, few, good, wrong
 
 #: A certificate that was written so shortly before the backup began may be in it or not.
@@ -64,7 +65,7 @@ def revocations(live: Session, restored: Session) -> Iterator[Evidence]:
         yield wrong("{number} are good again: {names}", "{number} 个又变为有效：{names}", number=len(good_again), names=few(good_again))
 
 
-def _bad() -> Select[tuple[str, str]]:
+def _bad() -> Select[str, str]:
     return select(Revocation.authority, Revocation.serial).where(Revocation.standing != Standing.VALID)
 
 
@@ -110,5 +111,6 @@ def _answered(responder: Responder, authority: str, issuer: x509.Certificate, se
         raise ValueError(f"OCSP answered {answer.response_status.name}")
     (signer,) = answer.certificates
     signer.verify_directly_issued_by(issuer)
-    suite_of(signer.public_key()).verify(signer.public_key(), answer.signature, answer.tbs_response_bytes)
+    key = cast("PublicKey", signer.public_key())
+    suite_of(key).verify(key, answer.signature, answer.tbs_response_bytes)
     return answer.certificate_status

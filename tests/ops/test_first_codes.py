@@ -278,3 +278,13 @@ def test_an_assessment_of_the_production_form_finds_nothing_to_put_right(service
     finally:
         place.addresses |= known
     assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_a_restore_is_rehearsed_with_the_rights_that_each_role_has(service: Service):
+    place = service.place
+    empty = place.cluster.new_database()
+    ended = place.run("drill", "restore", "--admin-url", place.cluster.url("admin", empty), "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with place.cluster.connect(empty) as connection:
+        left = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname IN ('yumen', 'audit')").fetchall()
+    assert left == [], "the database of the rehearsal is empty again"
