@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from authz.people import Holding, Person
 from authz.snapshot import CONFIRMED, Snapshot
+
+_role = attrgetter("role")
 
 
 class Agreement(StrEnum):
@@ -40,8 +43,8 @@ def held(snapshot: Snapshot) -> list[Held]:
 def _held(snapshot: Snapshot) -> Iterator[Held]:
     people, given = snapshot.directory.people, set[tuple[str, str, str]]()
     for uuid, holdings in snapshot.directory.holdings.items():
-        if not any(holding.role in CONFIRMED for holding in holdings):
-            continue
+        if CONFIRMED.isdisjoint(map(_role, holdings)):
+            continue  # nearly everybody
         excluded = snapshot.conflict(uuid)
         for holding in holdings:
             if holding.role in CONFIRMED:

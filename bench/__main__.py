@@ -42,7 +42,7 @@ from authz.caller import Caller
 from authz.evaluate import Question, weigh
 from authz.people import Holding
 from authz.snapshot import Grant, index
-from bench import limits, production, searching, servers
+from bench import limits, pages, production, searching, servers
 from bench.province import Size
 from bench.rounds import Row, Spread, Work, by_threads, compared, in_turn, microseconds
 from core.settings import load
@@ -233,15 +233,16 @@ def embedded(folder: Path) -> Iterator[Row]:
 
 
 #: What can be measured, by name.
-PARTS = ("embedded", "decisions", "changes", "searches")
+PARTS = ("embedded", "pages", "decisions", "changes", "searches")
 
 
 def main() -> None:
     """Measure, print, write down."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)", default=[])
-    parser.add_argument("--staff", type=int, default=Size().staff, help="people in the directory of the production form (%(default)s)")
+    parser.add_argument("--staff", type=int, default=Size().staff, help="people in the directory of a province (%(default)s)")
     parser.add_argument("--events", type=int, default=1_000_000, help="events of the trail that is searched (%(default)s)")
+    parser.add_argument("--certificates", type=int, default=100_000, help="certificates of the home with pages (%(default)s)")
     parser.add_argument("--changes", type=int, default=20, help="changes in the directory (%(default)s)")
     told = parser.parse_args()
     if unknown := set(told.parts) - set(PARTS):
@@ -249,13 +250,14 @@ def main() -> None:
     wanted = [part for part in PARTS if part in (told.parts or PARTS)]
     if lacking := servers.missing():
         print(f"missing: {', '.join(lacking)}; the production form is left out. Debian: apt-get install postgresql slapd ldap-utils")
-        wanted = [part for part in wanted if part == "embedded"]
+        wanted = [part for part in wanted if part in {"embedded", "pages"}]
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "build") as name:
         folder = Path(name)
         about, size = machine(folder), Size(staff=told.staff)
         measures: dict[str, Callable[[], Iterator[Row]]] = {
             "embedded": lambda: embedded(folder),
+            "pages": lambda: pages.pages(folder, told.certificates, told.staff),
             "decisions": lambda: production.decisions(folder, size),
             "changes": lambda: production.changes(folder, size, told.changes),
             "searches": lambda: searching.searches(folder, told.events),

@@ -83,8 +83,8 @@ def _directory(node: _Parts, now: dt.datetime) -> Job:
 
 def _others(node: _Parts, session: Session, now: dt.datetime) -> Iterator[Job]:
     compared, patience = reconcile.last(session), PATIENCE * node.settings.audit.reconcile_period
-    begun = any(history.heads_at(session, microseconds(now - patience)).values())
-    yield Job("reconciler", compared.at if compared else None, begun if compared is None else now - compared.at > patience)
+    late = now - compared.at > patience if compared else any(history.heads_at(session, microseconds(now - patience)).values())
+    yield Job("reconciler", compared.at if compared else None, late)
     try:
         leaf = x509.load_pem_x509_certificates(homes.tls_file(node.settings.home).read_bytes())[0]
     except OSError:

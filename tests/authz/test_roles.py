@@ -8,7 +8,7 @@ UNIT = "u1"
 
 
 def person(uid: str) -> Person:
-    return Person(uuid=f"id-{uid}", id=f"p_{uid}", uid=uid, name=uid, name_en=uid, mail="", unit=UNIT, active=True)
+    return Person(uuid=f"id-{uid}", id=f"p_{uid}", uid=uid, name=uid, name_en=uid, mail="", mobile="", unit=UNIT, active=True)
 
 
 def told(given: dict[str, set[str]], confirmed: set[tuple[str, str]]) -> dict[tuple[str, str], str]:

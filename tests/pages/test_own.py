@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -104,19 +106,32 @@ def test_a_server_that_somebody_answers_for_is_not_lost_with_their_phone(own: Po
 
 
 def test_people_see_what_was_decided_about_them_and_who_signed_in(own: Portal) -> None:
+    visitor = own.session("zhangsan")
+    approve(own, "zhaoliu", ask(visitor))
     page = own.visitor().open("/login")
     page.fill("#uid", "zhangsan")
     page.fill("#password", "not this one")
     page.fill("#code", "000000")
     page.click("main form button.btn-jade")
-    page = own.session("zhangsan").open("/account")
-    told = page.locator("section[aria-labelledby=told]")
-    expect(told.locator("tbody tr").first).to_contain_text("登录失败")
-    expect(told.locator("tbody tr").first).to_contain_text("未登录者")
-    expect(told).to_contain_text("吊销证书")
-    expect(told).to_contain_text("127.0.0.1")
-    expect(told.locator("tr", has_text="批准申请").first).to_contain_text("赵六")
+    page = visitor.open("/account")
+    rows = page.locator("section[aria-labelledby=told] tbody tr")
+    expect(rows.filter(has_text="登录失败").first).to_contain_text("未登录者")
+    expect(rows.filter(has_text="登录失败").first).to_contain_text("127.0.0.1")
+    expect(rows.filter(has_text="批准申请").first).to_contain_text("赵六")
     expect(page.locator("section[aria-labelledby=open]")).to_contain_text("当前这个")
+
+
+def test_people_see_what_applications_were_told_about_them(own: Portal) -> None:
+    told = json.loads((own.node.settings.home / "demo.json").read_text("utf-8"))
+    key = next(one["api_key"] for one in told["applications"] if one["id"] == "oa")
+    with httpx.Client(verify=False, base_url=own.url, headers={"Authorization": f"Bearer {key}"}) as client:
+        for action in ("read", "approve"):
+            asked = {"subject": {"type": "user", "id": "zhangsan"}, "action": {"name": action}}
+            client.post("/access/v1/evaluation", json={**asked, "resource": {"type": "document", "id": "plan-2026"}}).raise_for_status()
+    rows = own.session("zhangsan").open("/account").locator("section[aria-labelledby=told] tbody tr")
+    for row, texts in ((0, ("办公系统", "approve · document", "拒绝")), (1, ("办公系统", "read · document", "允许"))):
+        for text in texts:
+            expect(rows.nth(row)).to_contain_text(text)
 
 
 def test_reading_ones_own_history_is_in_the_trail_and_nobody_elses_is_shown(own: Portal) -> None:

@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 from flask import Flask
 from flask_babel import gettext
 
+from audit.permit import Action
 from core.errors import Conflict, Denied
 from tests.shape.rules import ROOT
 from web.pages import catalogue, language, words
@@ -154,3 +155,7 @@ def test_who_may_not_write_to_the_code_starts_with_the_catalogue_that_is_there()
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", call]
         ended = subprocess.run(nobody, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONDONTWRITEBYTECODE": "1"})
         assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_every_act_of_the_policy_page_has_a_word() -> None:
+    assert sorted(set(map(str, Action)) ^ set(words.ACTION)) == []

@@ -96,7 +96,7 @@ def _session(one: sessions.Standing) -> SimpleNamespace:
 
 
 def _entry(found: search.Entry, names: Mapping[str, tuple[str, str]], opened: Mapping[str, tuple[bytes, str]]) -> SimpleNamespace:
-    about, url = names.get(str(found.body.get("obj", "")), ("", ""))
+    about, url = names.get(str(found.body.get("obj", "")), (_asked(found), ""))
     return SimpleNamespace(
         at=found.at,
         kind=words.kind(found.kind, str(found.body.get("code", ""))),
@@ -109,8 +109,16 @@ def _entry(found: search.Entry, names: Mapping[str, tuple[str, str]], opened: Ma
     )
 
 
+def _asked(found: search.Entry) -> str:
+    """What an application asked about the person: the action and the type, in its own words."""
+    told = found.body.get("d", {})
+    return f"{told.get('action', '')} · {told.get('type', '')}" if found.kind is Kind.DECISION else ""
+
+
 def _by(actor: Mapping[str, Any]) -> str:
     kind, name = actor.get("k", ""), str(actor.get("id", ""))
     if kind == "person":
         return str(_("you")) if name == door.person().id else present.person(name)
+    if kind == "application" and (known := door.node().world.current().applications.get(name)):
+        return known.name
     return {"service": str(_("Yumen")), "anonymous": str(_("somebody not signed in"))}.get(str(kind), name)

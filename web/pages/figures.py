@@ -12,6 +12,7 @@ from flask_babel import gettext as _
 
 from authz.snapshot import Freshness
 from ops.capacity import Capacity
+from ops.copies import Copy
 from ops.jobs import Job
 from ops.reconcile import Result
 from ops.status import SOON
@@ -80,6 +81,13 @@ def room(found: Capacity) -> SimpleNamespace:
         left=language.ago(left) if left is not None else "",
         state=scarce,
     )
+
+
+def copy(one: Copy, now: dt.datetime, late: dt.timedelta) -> SimpleNamespace:
+    """A copy of a backup at one of its targets."""
+    young = words.Word(_("Kept"), _GOOD) if now - one.at <= late else words.Word(_("Old"), "idle")
+    state = words.Word(_("Taken away"), "idle") if one.removed else young
+    return SimpleNamespace(name=one.name, at=one.at, size=_bytes(one.size), target=one.target, state=state)
 
 
 def compared(result: Result | None) -> SimpleNamespace:

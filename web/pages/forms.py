@@ -11,7 +11,6 @@ from wtforms import BooleanField, DateField, Field, HiddenField, PasswordField, 
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from audit.permit import Action
 from web.pages import words
 
 
@@ -123,7 +122,7 @@ class Account(FlaskForm):  # type: ignore[misc]
 class Explain(FlaskForm):  # type: ignore[misc]
     """An act of the policy page, and of whom on what it is asked."""
 
-    action: Field = SelectField(_l("Action"), choices=sorted(Action))
+    action: Field = SelectField(_l("Action"))
     person: Field = StringField(_l("Account of the person"), validators=_optional(128))
     unit: Field = StringField(_l("Unit that the object belongs to"), validators=_optional(255))
 

@@ -14,7 +14,7 @@ from authz.people import Person
 from core.errors import Error, Malformed
 from ops import acceptance, reconcile
 from web import door
-from web.pages import forms, held, language
+from web.pages import forms, held, language, words
 from web.pages.places import unit_id
 from web.pages.problem import again
 
@@ -122,6 +122,7 @@ def ask() -> AnyResponse | str:
     """What the policy page answers somebody, or whom it allows something."""
     door.permit(Action.AUTHZ_EXPLAIN, Target("policy"))
     form = forms.Explain(formdata=request.args, meta={"csrf": False})
+    form.action.choices = [(str(one), f"{words.say(words.ACTION, one)} · {one}") for one in sorted(Action)]
     try:
         answer = _explained(form) if form.action.data else None
     except Error as error:
