@@ -158,7 +158,7 @@ def test_a_sealed_key_that_was_lost_comes_out_of_a_backup_and_signs_again(node: 
     words = shlex.split(restoring)[2:]
     words = [{"/etc/yumen/credentials/worker.secret": str(secret)}.get(word, word) for word in words]
     words[1] = str(saved)
-    ended = CliRunner(env={"YUMEN_HOME": str(scratch), "YUMEN_SETTINGS": ""}).invoke(main, words)
+    ended = CliRunner(env={"YUMEN_HOME": str(scratch), "YUMEN_SETTINGS": "", "YUMEN_KEYS_WEB_SECRET": str(secret)}).invoke(main, words)
     assert ended.exit_code == 0, ended.output
     source, target = shlex.split(putting)[-2:]
     assert Path(source).relative_to("/srv/scratch") == Path(target).relative_to("/var/lib/yumen") == sealed.relative_to(home)
