@@ -152,9 +152,8 @@ def test_a_sealed_key_that_was_lost_comes_out_of_a_backup_and_signs_again(node: 
     sealed = home / "keys" / "worker" / "ca" / "staff.sealed"
     before = sealed.read_bytes()
     sealed.unlink()
-    restoring, putting = (
-        line for line in lines("en") if (" restore " in line and line.startswith("YUMEN_HOME=")) or "staff.sealed" in line
-    )
+    restoring = next(line for line in lines("en") if " restore " in line and "--secret" in line)
+    putting = next(line for line in lines("en") if line.startswith("install") and "staff.sealed" in line)
     words = shlex.split(restoring)[2:]
     words = [{"/etc/yumen/credentials/worker.secret": str(secret)}.get(word, word) for word in words]
     words[1] = str(saved)
