@@ -22,9 +22,10 @@ from audit.tiles import PublishedLog
 from audit.trail import Trail
 from audit.verifier.database import Report
 from audit.verifier.errors import Tampered, Unreadable
+from audit.verifier.merkle import leaf_hash, verify_inclusion
 from audit.verifier.note import Checkpoint, open_checkpoint
 from core.database import Database
-from core.errors import NotFound, Unavailable
+from core.errors import Unavailable
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,37 @@ def evidence(database: Database, heads: Sequence[Checkpoint]) -> Report:
 
 def standing(session: Session, found: Entry, notes: Path) -> Standing:
     """Whether `found` is proved under the newest checkpoint; `PENDING` for the second until one covers it."""
+    return standings(session, [found], notes)[0]
+
+
+def standings(session: Session, found: Sequence[Entry], notes: Path) -> list[Standing]:
+    """How far each of `found` is proved; every head is opened once, and what of the tree they share is read once."""
+    heads: dict[tuple[str, int], tuple[PublishedLog, Checkpoint | Standing]] = {}
+    for one in found:
+        if (one.log, one.epoch) not in heads:
+            heads[one.log, one.epoch] = _head(session, one, notes)
+    return [_proved(one, *heads[one.log, one.epoch]) for one in found]
+
+
+def _head(session: Session, found: Entry, notes: Path) -> tuple[PublishedLog, Checkpoint | Standing]:
+    view = PublishedLog(session, found.log, found.epoch)
     try:
-        proof = PublishedLog(session, found.log, found.epoch).receipt(found.idx)
-        proof.verify(found.raw, list(verifier_keys(notes).values()))
+        head = open_checkpoint(view.checkpoint(), list(verifier_keys(notes).values()))
     except Unavailable:
+        return view, Standing.PENDING
+    except (Tampered, Unreadable):
+        return view, Standing.BROKEN
+    return view, head if head.origin == view.origin else Standing.BROKEN
+
+
+def _proved(found: Entry, view: PublishedLog, head: Checkpoint | Standing) -> Standing:
+    if isinstance(head, Standing):
+        return head
+    if found.idx >= head.size:
         return Standing.PENDING
-    except (Tampered, Unreadable, NotFound):
+    try:
+        verify_inclusion(leaf_hash(found.raw), found.idx, head.size, view.inclusion(found.idx, head.size), head.root)
+    except Tampered:
         return Standing.BROKEN
     return Standing.PROVED
 

@@ -111,6 +111,8 @@ class Kind(Enum):
     TRAIL_SEARCHED = _Row("AZ4001", "trail.searched", "trail searched", "查询审计记录")
     TRAIL_EXPORTED = _Row("AZ4002", "trail.exported", "trail exported", "导出审计记录")
     TRAIL_CHECKED = _Row("AZ4003", "trail.checked", "trail verified", "核验审计记录")
+    SEARCH_SAVED = _Row("AZ4004", "search.saved", "search saved", "保存查询")
+    SEARCH_DROPPED = _Row("AZ4005", "search.dropped", "saved search removed", "删除已保存的查询")
     CONTRADICTION_ACCEPTED = _Row("AZ4010", "contradiction.accepted", "contradiction of fact and trail accepted", "接受事实与记录的矛盾")
     NOTICE_SENT = _Row("AZ5001", "notice.sent", "notice sent", "发出通知")
     NOTICE_GIVEN_UP = _Row("AZ5002", "notice.given-up", "notice given up", "放弃发送通知")

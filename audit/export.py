@@ -20,6 +20,7 @@ from audit.tiles import PublishedLog
 from audit.trail import Trail
 from audit.verifier.bundle import FORMAT
 from audit.verifier.note import Checkpoint, Note, encode64
+from audit.verifier.table import table
 
 #: A wider range is not listed leaf by leaf: 32 bytes each.
 MAX_LISTED = 1_000_000
@@ -34,7 +35,9 @@ Check it on any machine with Python 3.11 or later, without network and without i
     python3 -I -S yumen-verify.pyz bundle.zip --key KEY-OF-EACH-LOG
 
 Take the keys (and, for a first check, yumen-verify.pyz itself) from the ceremony's transcript or another source that
-you trust, never from this file. events.jsonl has the exact bytes that were recorded, one event a line.
+you trust, never from this file. events.jsonl has the exact bytes that were recorded, one event a line; events.csv is
+the same as a table, which the verifier makes anew and compares. A cell there that begins with an apostrophe would
+otherwise have been taken for a formula.
 
 玉门导出包
 
@@ -43,7 +46,8 @@ you trust, never from this file. events.jsonl has the exact bytes that were reco
     python3 -I -S yumen-verify.pyz bundle.zip --key 各日志的公钥
 
 公钥（首次核验时还包括 yumen-verify.pyz 本身）请取自密钥仪式记录或其他可信来源，不要取自本文件。
-events.jsonl 为原始记录字节，每行一条。
+events.jsonl 为原始记录字节，每行一条；events.csv 为同一内容的表格，核验程序会重新生成并比对。
+表中以撇号开头的单元格，原文会被表格软件当作公式。
 """
 
 
@@ -80,6 +84,7 @@ def bundle(trail: Trail, entries: Sequence[Entry], *, query: str = "", disclose:
     }
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     files["events.jsonl"] = b"".join(found.raw + b"\n" for found in ordered)
+    files["events.csv"] = table((found.place, found.idx, found.raw) for found in ordered)
     files["disclosures.jsonl"] = b"".join(disclosed)
     files["README.txt"] = _README.encode()
     files["yumen-verify.pyz"] = verifier_app()

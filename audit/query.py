@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ MAX_TERMS = 64
 #: So many matches are gathered and sorted: each looked up by itself, and read one after the other in an index.
 FEW, MANY = 2_000, 50_000
 #: Personal fields that a term may name.
-PERSONAL = ("source", "uid", "name", "mail", "resource", "subject", "query", "reason")
+PERSONAL = ("source", "uid", "name", "mail", "resource", "subject", "query", "title", "reason", "comment")
 
 _COLUMNS: Mapping[str, InstrumentedAttribute[str]] = {
     "obj": TrailEvent.object,
@@ -74,6 +74,13 @@ class Query:
         firsts = [term.span[0] for term in self.terms if term.span and term.span[0] is not None]
         ends = [term.span[1] for term in self.terms if term.span and term.span[1] is not None]
         return max(firsts, default=None), min(ends, default=None)
+
+
+def of_kinds(kinds: Collection[Kind], since: int) -> Query:
+    """Everything of `kinds` from the microsecond `since` on."""
+    codes = [kind.code for kind in kinds]
+    span = Term(TrailEvent.t >= since, span=(since, None))
+    return Query("", (span, Term(TrailEvent.code.in_(codes), pair=lambda code, _: code in codes, is_pair=True)))
 
 
 def parse_query(text: str, privacy: Privacy | None = None) -> Query:

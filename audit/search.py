@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.util import ClauseAdapter
 
 from audit.event import BY_CODE, Kind
-from audit.query import FEW, Query, Term, parse_query
+from audit.query import FEW, MANY, Query, Term, parse_query
 from audit.tables import TrailDisclosure, TrailEvent
 from core.errors import Malformed, NotFound
 
@@ -89,6 +89,8 @@ class Way:
     bounds: tuple[ColumnElement[bool], ...]
     #: Whether an index gives each arm in the order of time; else what the arm holds is sorted.
     ordered: bool = True
+    #: Whether the one arm is a stretch of an index that has the time as well.
+    ranged: bool = False
     #: Whether each arm is one code with one outcome.
     paired: bool = False
     #: Whether more than the keys is asked of candidates, though nothing is to be checked.
@@ -133,7 +135,7 @@ def way_of(session: Session, query: Query) -> Way:
     counted = [(_many(session, [select(TrailEvent.t).where(arm, *bounds) for arm in way.arms], FEW), way) for way in ways]
     for gathered, all_of_them, term in gathering:
         if (many := _many(session, [all_of_them], term.most)) <= term.most:
-            counted.append((many, _way(query, bounds, [term], [gathered], ordered=False)))
+            counted.append((many, replace(_way(query, bounds, [term], [gathered]), ordered=False, ranged=term.most == MANY)))
     if counted:
         return min(counted, key=lambda told: told[0])[1]
     return _way(query, bounds, [], [true()])
@@ -154,10 +156,13 @@ def candidates(way: Way, width: int, before: tuple[Any, ...] | None = None) -> S
     They are limited by themselves, so that the planner cannot begin with what is only to be checked.
     """
     columns = (*_KEY, *_FIELDS) if way.checks or way.columns else _KEY
-    # The order of a sum is in no index: what is to be gathered is not walked.
+    # The order of a sum is in no index: what is to be gathered is not walked by time.
     newest = _NEWEST if way.ordered else [(TrailEvent.t + 0).desc(), *_NEWEST[1:]]
     behind = [] if before is None else [_behind(before)]
-    arms = [select(*columns).where(arm, *way.bounds, *behind).order_by(*newest).limit(width) for arm in way.arms or [false()]]
+    arms = [
+        select(*columns).where(arm, *way.bounds, *behind, *_late(way, arm, width, before)).order_by(*newest).limit(width)
+        for arm in way.arms or [false()]
+    ]
     if len(arms) == 1:
         return arms[0].subquery()
     together = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
@@ -188,11 +193,19 @@ def openings(session: Session, found: Entry) -> dict[str, tuple[bytes, str]]:
     return {row.field: (row.salt, row.value) for row in rows}
 
 
-def _way(
-    query: Query, bounds: tuple[ColumnElement[bool], ...], met: list[Term], arms: Sequence[ColumnElement[bool]], *, ordered: bool = True
-) -> Way:
+def _late(way: Way, arm: ColumnElement[bool], width: int, before: tuple[Any, ...] | None) -> list[ColumnElement[bool]]:
+    """Bounds a stretch of an index to its newest `width` rows, which the index alone tells: only those are looked up."""
+    if not way.ranged:
+        return []
+    earlier = [] if before is None else [TrailEvent.t < before[0]]
+    newest = select(TrailEvent.t).where(arm, *way.bounds, *earlier).order_by((TrailEvent.t + 0).desc()).limit(width).subquery()
+    least = select(func.min(newest.c.t)).scalar_subquery()
+    return [TrailEvent.t >= func.coalesce(least, 0 if before is None else before[0])]
+
+
+def _way(query: Query, bounds: tuple[ColumnElement[bool], ...], met: list[Term], arms: Sequence[ColumnElement[bool]]) -> Way:
     checks = tuple(term.condition for term in query.terms if not term.span and all(term is not one for one in met))
-    return Way(arms, checks, bounds, ordered)
+    return Way(arms, checks, bounds)
 
 
 def _walks(session: Session, term: Term) -> Sequence[ColumnElement[bool]] | None:

@@ -18,7 +18,7 @@ from audit.record import Transaction
 from authz.people import Directory, Holding
 from authz.snapshot import ADMINISTRATORS, CONFIRMED
 from authz.tables import Confirmation, changed, in_order
-from core.errors import Conflict, Malformed
+from core.errors import Conflict, Malformed, NotFound
 
 
 class Named(NamedTuple):
@@ -34,7 +34,7 @@ def first(tx: Transaction, directory: Directory, named: Iterable[Named], *, perm
 
     Raises:
         Conflict: somebody is confirmed already, or one person would hold excluding roles.
-        Malformed: a role that needs no confirmation.
+        NotFound: a role that needs no confirmation, or a unit that is not there.
     """
     if permit.action is not Action.CEREMONY_PERFORM:
         raise RuntimeError(f"permit for {permit.action} used to confirm the first administrators")
@@ -50,7 +50,8 @@ def confirm(tx: Transaction, directory: Directory, named: Named, *, permit: Perm
 
     Raises:
         Conflict: it is confirmed already, or excludes another administrator role of the same person.
-        Malformed: the person is not in the directory, or the role needs no confirmation.
+        Malformed: the person is not in the directory.
+        NotFound: a role that needs no confirmation, or a unit that is not there.
     """
     permit.must_cover(Action.PERSON_CONFIRM, _ref(directory, named.person))
     if permit.actor.id == _ref(directory, named.person).removeprefix("person:"):
@@ -78,7 +79,7 @@ def withdraw(tx: Transaction, directory: Directory, named: Named, *, permit: Per
 def _add(tx: Transaction, directory: Directory, named: Named, permit: Permit) -> None:
     who = _ref(directory, named.person)
     if named.role not in CONFIRMED or named.unit not in directory.units:
-        raise Malformed("`{role}` is no role that is confirmed, or its unit is not in the directory", role=named.role)
+        raise NotFound("`{role}` is no role that is confirmed, or its unit is not in the directory", role=named.role)
     others = set(tx.db.scalars(select(Confirmation.role).where(Confirmation.person == named.person)))
     others |= {holding.role for holding in directory.holdings.get(named.person, frozenset[Holding]())}
     if named.role in ADMINISTRATORS and (others - {named.role}) & ADMINISTRATORS:

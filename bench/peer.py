@@ -1,8 +1,11 @@
-"""What ours is compared with: `python -m bench.peer KIND` serves the same evaluator, recording each answer on its own.
+"""What ours is compared with: `python -m bench.peer KIND` serves the same evaluator, recording in another way or not at all.
 
 Everything but the recording is ours: listener, credentials, decision, the event with its commitments and canonical bytes.
 `commit-each` puts each event into our tree in a transaction of its own. `row-each` leaves the tree out: one plain row for
 the event and one for each opening, inserted and committed by the request's own thread, as audit tables usually are.
+
+Two more show what the parts cost: `unrecorded` makes each event and writes none, `http` answers without looking at what was
+asked.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from audit.body import Entry
 from audit.event import Event
 from audit.trail import Receipt, Trail
 from core.settings import load
+from ops.node import Node
 from ops.running import serving
 from web import behind, compose
 
@@ -68,17 +72,38 @@ def _insert(cursor: Any, entry: Entry) -> None:
 KINDS: dict[str, Callable[[Trail], Append]] = {"commit-each": commit_each, "row-each": row_each}
 
 
+def listener(node: Node, kind: str) -> behind.SocketListener:
+    """The listener of `node` that answers as this kind does."""
+    web, trail = node.settings.web, node.trail
+    if kind == "unrecorded":
+
+        def unrecorded(events: Sequence[Event], then: Callable[[list[Receipt]], object]) -> None:
+            then([Receipt(entry.log, entry.counter, entry.leaf.hex()) for entry in trail.prepare(events)])
+
+        setattr(trail, "append_later", unrecorded)  # noqa: B010 - the one difference, put in by hand
+        return behind.serve(node)
+    if kind == "http":
+        return behind.SocketListener(web.socket, _at_once, threads=1, max_body_bytes=web.max_body_bytes, quick=lambda _: True)
+    setattr(trail, "append", KINDS[kind](trail))  # noqa: B010 - as above
+    # Nothing is quick here: each answer waits for its own commit, in one of many threads.
+    return behind.SocketListener(web.socket, compose.portal(node), threads=web.threads, max_body_bytes=web.max_body_bytes)
+
+
+def _at_once(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """As many bytes as a decision has."""
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "300")])
+    return [b'{"status": "live"}'.ljust(300)]
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with serving(load(os.environ)) as node:
-        setattr(node.trail, "append", KINDS[sys.argv[1]](node.trail))  # noqa: B010 - the one difference, put in by hand
-        web = node.settings.web  # nothing is quick here: each answer waits for its own commit, in one of many threads
-        listener = behind.SocketListener(web.socket, compose.portal(node), threads=web.threads, max_body_bytes=web.max_body_bytes)
-        listener.start()
+        listening = listener(node, sys.argv[1])
+        listening.start()
         ended.wait()
-        listener.stop()
+        listening.stop()
 
 
 if __name__ == "__main__":

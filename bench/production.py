@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from authz import ldif, province
 from authz.people import Entry
 from authz.tree import build
 from bench.clients import Client, drive
+from bench.cost import Spent, of_one, spent
 from bench.province import Size, write
 from bench.rounds import Row, Spread, compared, in_turn
 from bench.site import SEED, Process, Site, make_site
@@ -38,37 +39,73 @@ def _site(folder: Path, size: Size, *, over_ldap: bool) -> Iterator[Site]:
         site.close()
 
 
-def decisions(folder: Path, size: Size) -> Iterator[Row]:
-    """One question to the sockets of one and of two instances, to two peers that commit each answer, and commits alone."""
-    with _site(folder / "decisions", size, over_ldap=False) as site:
-        site.work()
-        ours = [site.serve("web-1"), site.serve("web-2")]
-        peers = [site.serve(kind, kind) for kind in ("commit-each", "row-each")]
-        request = site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"))
-        waits: dict[str, list[float]] = {}
+class _Asked:
+    """Measures of one site: each asks for a while, and notes how long answers took and what they cost."""
 
-        def asked(processes: Sequence[Process]) -> float:
-            found = drive([process.socket for process in processes], request, CLIENTS, SECONDS)
-            waits.setdefault(processes[-1].name, []).append(statistics.quantiles(found.waits, n=100)[98])
+    def __init__(self, site: Site) -> None:
+        self._site, self._request = site, site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"))
+        #: Milliseconds that all but one answer in a hundred needed at most, and what one cost, by name and round.
+        self.p99: dict[str, list[float]] = {}
+        self.costs: dict[str, list[Spent]] = {}
+
+    def decisions(self, name: str, *processes: Process) -> Callable[[], float]:
+        """Decisions of these processes a second."""
+
+        def measure() -> float:
+            web = [process.running.pid for process in processes]
+            before = spent(web, self._site.postgres.pid)
+            found = drive([process.socket for process in processes], self._request, CLIENTS, SECONDS)
+            self.costs.setdefault(name, []).append(of_one(before, spent(web, self._site.postgres.pid), len(found.waits)))
+            self.p99.setdefault(name, []).append(statistics.quantiles(found.waits, n=100)[98])
             return found.rate
 
-        one, two, each, row, commits = in_turn(
-            lambda: asked(ours[:1]),
-            lambda: asked(ours),
-            *((lambda peer=peer: asked([peer])) for peer in peers),
-            lambda: site.postgres.one_row_commits(CLIENTS, SECONDS),
+        return measure
+
+    def commits(self, name: str) -> Callable[[], float]:
+        """Commits of one row by `pgbench` a second."""
+
+        def measure() -> float:
+            before = spent((), self._site.postgres.pid)
+            rate = self._site.postgres.one_row_commits(CLIENTS, SECONDS)
+            answers = round(rate * max(1, round(SECONDS)))
+            self.costs.setdefault(name, []).append(of_one(before, spent((), self._site.postgres.pid), answers))
+            return rate
+
+        return measure
+
+
+def decisions(folder: Path, size: Size) -> Iterator[Row]:
+    """One question to the sockets of one and of two instances, to peers of several kinds, and commits alone."""
+    with _site(folder / "decisions", size, over_ldap=False) as site:
+        site.work()
+        first, second = site.serve("web-1"), site.serve("web-2")
+        peers = [site.serve(kind, kind) for kind in ("commit-each", "row-each", "unrecorded", "http")]
+        asked = _Asked(site)
+        one, two, each, row, *_, commits = in_turn(
+            asked.decisions("one instance", first),
+            asked.decisions("two instances", first, second),
+            *(asked.decisions(peer.name, peer) for peer in peers),
+            asked.commits("pgbench"),
         )
     note = f"{CLIENTS} clients that keep their connections; more is better"
-    yield compared("decisions over HTTP, one instance", "/s", one, "the same, a commit for each", each, note)
-    yield compared("decisions over HTTP, one instance", "/s", one, "plain rows without a tree, a commit for each", row, note)
-    yield compared("decisions over HTTP, one instance", "/s", one, "pgbench, commits of one row", commits, note)
-    yield compared("decisions over HTTP, two instances", "/s", two, "the same, a commit for each", each, note)
-    yield compared("decisions over HTTP, two instances", "/s", two, "pgbench, commits of one row", commits, note)
-    aim = [AIM_P99] * len(one)
-    for name, told in (("web-1", "one instance"), ("web-2", "two instances")):
-        yield compared(f"decisions over HTTP, {told}, p99", "ms", waits[name], "the aim", aim, "of each round; less is better")
+    for name, rates in (("one instance", one), ("two instances", two)):
+        what = f"decisions over HTTP, {name}"
+        yield compared(what, "/s", rates, "the same, a commit for each", each, note)
+        yield compared(what, "/s", rates, "plain rows without a tree, a commit for each", row, note)
+        yield compared(what, "/s", rates, "pgbench, commits of one row", commits, note)
+        yield compared(f"{what}, p99", "ms", asked.p99[name], "the aim", [AIM_P99] * len(rates), "of each round; less is better")
     for kind in ("commit-each", "row-each"):
-        yield Row(f"peer `{kind}`, p99", "ms", Spread.of(waits[kind]), note="of each round; less is better")
+        yield Row(f"peer `{kind}`, p99", "ms", Spread.of(asked.p99[kind]), note="of each round; less is better")
+    yield from _processor_time(asked.costs)
+
+
+def _processor_time(costs: Mapping[str, Sequence[Spent]]) -> Iterator[Row]:
+    """Who spends what on one answer, beside a commit of `pgbench`: what two cores can give at most follows from it."""
+    commit = [cost.total for cost in costs["pgbench"]]
+    for name, found in costs.items():
+        client, web, database = (statistics.median(part) for part in zip(*found, strict=True))
+        note = f"client {client:.0f}, web {web:.0f}, database {database:.0f}"
+        yield compared(f"processor time of one answer, {name}", "µs", [cost.total for cost in found], "one commit by pgbench", commit, note)
 
 
 def changes(folder: Path, size: Size, number: int) -> Iterator[Row]:

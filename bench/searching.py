@@ -33,7 +33,7 @@ AIM_P95, PAGE = 200.0, 50
 #: How long a page looks before it says how far it came, in seconds: as the pages and the API do.
 PATIENCE = 0.1
 
-_BATCH, _PEOPLE, _APPLICATIONS, _UNITS = 2000, 20_000, 40, 1400
+_BATCH, _PEOPLE, _APPLICATIONS, _UNITS = 250, 20_000, 40, 1400
 _ISSUER = "ab" * 32
 _BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 

@@ -85,6 +85,11 @@ class Postgres:
         """Where it is, for `role`."""
         return f"postgresql://{role}@/{database}?host={self.folder}"
 
+    @property
+    def pid(self) -> int:
+        """The process whose children answer."""
+        return int((self.data / "postmaster.pid").read_text("ascii").split()[0])
+
     def one_row_commits(self, clients: int, seconds: float) -> float:
         """How many transactions of one row of a kilobyte `pgbench` commits a second, with as many clients."""
         script = self.folder / "insert.sql"

@@ -14,8 +14,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from core.errors import Error, Malformed, NotFound
 from web import api, door, pages, problems
 from web.answers import common
-from web.declare import Opening, open_to
+from web.declare import Opening, open_to, openings
 from web.metrics import Metrics
+from web.turns import Turns
 
 if TYPE_CHECKING:
     from ops.node import Node
@@ -57,17 +58,26 @@ def create_app(node: Node) -> Flask:
     open_to(Opening.ANYONE)(app.view_functions["static"])
     for blueprint in api.blueprints():
         app.register_blueprint(blueprint)
-    _stand_at_the_door(app)  # before the pages' own form protection: whom it refuses should be known by then
+    _stand_at_the_door(
+        app, Turns(node.settings.web.threads)
+    )  # before the pages' own form protection: whom it refuses should be known by then
     pages.register(app, node)
     _answer_errors(app)
     return app
 
 
-def _stand_at_the_door(app: Flask) -> None:
+def _stand_at_the_door(app: Flask, turns: Turns) -> None:
     @app.before_request
     def _admit() -> None:
         g.began = time.perf_counter()
+        wanted = openings(app.view_functions[request.endpoint]) if request.endpoint else frozenset[Opening]()
+        g.turn = turns.take(door.visit(), wanted)
         door.admit()
+
+    @app.teardown_request
+    def _leave(_error: BaseException | None) -> None:
+        if who := g.pop("turn", ""):
+            turns.give_back(who)
 
     @app.after_request
     def _finish(response: Response) -> Response:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Connections that may wait to be accepted, and those that are served at one time; nginx keeps fewer open.
 BACKLOG, MAX_CONNECTIONS = 1024, 512
 #: Threads in which granian calls us. They share one interpreter: more would only get in each other's way.
-QUICK_THREADS = 4
+QUICK_THREADS = 2
 #: Seconds for the head of a request. Bodies come whole: nginx gathers them first.
 HEAD_SECONDS = 10
 #: Bytes of a request's head, roughly: granian reads in blocks.

@@ -52,6 +52,14 @@ class Presented(NamedTuple):
         return self.method in _STATE_CHANGING
 
 
+def shown_at(environ: Mapping[str, Any]) -> str:
+    """What the request of this WSGI environ shows where it matters, as a name that tells callers apart; empty for nothing."""
+    if not for_programs(environ["PATH_INFO"]):
+        return "".join(_COOKIE.findall(environ.get("HTTP_COOKIE", ""))[:1])
+    certificate: bytes | None = environ.get("yumen.peer_certificate")
+    return environ.get("HTTP_AUTHORIZATION", "") or (certificate or b"").hex()
+
+
 def presented(environ: Mapping[str, Any]) -> Presented:
     """What the request of this WSGI environ shows.
 

@@ -50,7 +50,9 @@ def _post(rule: str, oracle: Oracle, summary: str, schemas: tuple[Schema, Schema
     takes, gives = schemas
     media = "application/json"
     described = Described(summary=f"{summary} (AuthZEN 1.0)", takes=media, takes_schema=takes, gives=media, gives_schema=gives)
-    return Raw(methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described, quick=quick)
+    return Raw(
+        methods=("POST",), rule=rule, answer=_asking(oracle), openings=_APPLICATION, described=described, quick=quick, heavy=not quick
+    )
 
 
 _SUBJECT, _RESOURCE, _ACTION = ((SEARCHES[wanted], FOUND) for wanted in ("subject", "resource", "action"))

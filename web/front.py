@@ -19,6 +19,7 @@ from web.answers import LATER, Answer, Later, Pending
 from web.credentials import for_programs, refuse_forged, refuse_nul
 from web.declare import Described, Opening
 from web.metrics import Metrics
+from web.turns import Turns
 from web.visit import Visit
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Raw:
     refuse: Callable[[Visit, Error], Answer] = Visit.refuse
     #: Whether it waits for nothing but the trail, so that few threads may answer many callers.
     quick: bool = False
+    #: Whether it may take seconds, so that nobody has all threads for it.
+    heavy: bool = False
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +74,7 @@ class Front:
 
     def __init__(self, node: Node, routes: Sequence[Raw], app: WSGIApplication | None = None) -> None:
         self.node, self.routes, self.metrics = node, tuple(routes), Metrics.of(node)
-        self._app = app
+        self._app, self._turns = app, Turns(node.settings.web.threads)
         self._exact = {(method, route.rule): route for route in routes if "<" not in route.rule for method in route.methods}
         self._refusals = {route.rule: route.refuse for route in routes}
         self._patterns = [route for route in routes if "<" in route.rule]
@@ -147,11 +150,18 @@ class Front:
         if environ.get("yumen.oversize"):
             raise TooLarge("the body is larger than {limit} bytes; send less", limit=self.node.settings.web.max_body_bytes)
         if found:
-            return found[0].answer(visit, found[1])
+            return self._in_turn(visit, *found) if found[0].heavy else found[0].answer(visit, found[1])
         self._require_no_other_method(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         if self._app is None:
             raise NotFound("there is nothing at this address")
         return None
+
+    def _in_turn(self, visit: Visit, route: Raw, parts: tuple[str, ...]) -> Answer | Pending:
+        who = self._turns.take(visit, route.openings)
+        try:
+            return route.answer(visit, parts)
+        finally:
+            self._turns.give_back(who)
 
     def _recognise(self, visit: Visit) -> None:
         """Find out whose request is refused before its route looked, so that a known caller's refusal is recorded."""

@@ -17,7 +17,7 @@ _SEGMENT: dict[str, dict[str, Any]] = {
     "path": {"type": "string", "pattern": r"^[^\u0000]+$"},
     "int": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
 }
-_EVERYWHERE = ("malformed", "unauthenticated", "denied", "unavailable")
+_EVERYWHERE = ("malformed", "unauthenticated", "denied", "unavailable", "rate-limited")
 _SECURITY: dict[Opening, list[dict[str, list[str]]]] = {
     Opening.ANYONE: [{}],
     Opening.PERSON: [{"session": []}],

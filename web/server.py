@@ -27,7 +27,7 @@ from OpenSSL import SSL
 
 from core.errors import Error, Unavailable
 from web import compose, problems
-from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire
+from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire, first_to_go
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Connections open at one time; beyond them one that has not said its whole request makes room.
 MAX_CONNECTIONS = 900
+#: An address that holds more than one part in so many of them makes room first.
+SHARE = 3
 #: Requests that may wait for a worker thread before further ones are answered 503 at once.
 MAX_WAITING = 512
 
@@ -225,7 +227,7 @@ class _Loop:
             self._selector.register(sock, selectors.EVENT_READ, wire)
 
     def _make_room(self) -> bool:
-        first = min((wire for wire in self._wires if wire.may_be_dropped), key=lambda wire: wire.patience, default=None)
+        first = first_to_go(self._wires, MAX_CONNECTIONS // SHARE)
         if first:
             self._drop(first)
         return first is not None

@@ -219,10 +219,14 @@ class EventAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventList:
-    """Entries, newest first; give `next` as `after` for the next page."""
+    """Entries, newest first; give `next` as `after` for the next page.
+
+    With `reached` the page ended early: back to that moment was looked, and `next` goes on from there.
+    """
 
     items: list[EventAnswer]
     next: str | None
+    reached: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ import io
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
@@ -26,6 +27,8 @@ REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 #: Seconds for the client to take an answer.
 ANSWER_SECONDS = 30.0
+#: Seconds after which a client that takes nothing of its answer may be dropped to make room for others.
+STALL_SECONDS = 5.0
 #: Seconds to go on reading after the last answer, so that a reset does not destroy it on the way.
 DRAIN_SECONDS = 2.0
 #: Largest request line with headers, in bytes.
@@ -92,6 +95,7 @@ class Wire:
         self._tls: SSL.Connection | None = None
         self._inbox = bytearray()
         self._outbox = memoryview(b"")
+        self._taken_at = self.deadline
         self._told_to_continue = False
         if context:
             self._tls = SSL.Connection(context, sock)
@@ -141,6 +145,7 @@ class Wire:
         """
         while self._outbox:
             self._outbox = self._outbox[self._send(bytes(self._outbox[:_CHUNK])) :]
+            self._taken_at = time.monotonic()
         if self.closing:
             self._say_goodbye()
         else:
@@ -167,7 +172,8 @@ class Wire:
         """Begin to send what the worker left in `wfile`."""
         self._outbox = memoryview(self.wfile.getvalue())
         self.phase = Phase.WRITING
-        self.deadline = time.monotonic() + ANSWER_SECONDS
+        self._taken_at = time.monotonic()
+        self.deadline = self._taken_at + ANSWER_SECONDS
 
     def hang_up(self) -> None:
         """Close the socket at once."""
@@ -177,8 +183,14 @@ class Wire:
 
     @property
     def may_be_dropped(self) -> bool:
-        """Whether the client is owed no answer: it may be dropped to make room for others."""
-        return self.phase in {Phase.HANDSHAKE, Phase.READING, Phase.DRAINING}
+        """Whether the client is owed no answer, or does not take the one it gets: it may be dropped to make room for others."""
+        stalled = self.phase is Phase.WRITING and time.monotonic() - self._taken_at > STALL_SECONDS
+        return stalled or self.phase in {Phase.HANDSHAKE, Phase.READING, Phase.DRAINING}
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether nobody here works for this connection now."""
+        return self.phase not in {Phase.WORKING, Phase.CLOSED}
 
     @property
     def patience(self) -> tuple[bool, float]:
@@ -248,6 +260,14 @@ class Wire:
             raise Gone from error
         self.phase = Phase.DRAINING
         self.deadline = time.monotonic() + DRAIN_SECONDS
+
+
+def first_to_go(wires: Collection[Wire], share: int) -> Wire | None:
+    """Which of `wires` makes room: one that may be dropped, or any of an address that holds more than `share`, unless it is worked for."""
+    address, held = Counter(wire.remote_addr for wire in wires).most_common(1)[0]
+    greedy = address if held > share else None
+    some = [wire for wire in wires if wire.may_be_dropped or (wire.remote_addr == greedy and wire.waits_for_client)]
+    return min(some, key=lambda wire: (not wire.may_be_dropped, wire.patience), default=None)
 
 
 def _attempt(call: Callable[[], _T], *, writes: bool = False) -> _T:

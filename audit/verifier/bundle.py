@@ -1,7 +1,7 @@
 """Checks an export bundle: every event stands in its log under a trusted head, and nothing in a told range is hidden.
 
-A bundle is a zip file: `manifest.json`, `events.jsonl` (one exact body a line), `proofs/<log>-<epoch>/<idx>.tlog-proof`,
-`disclosures.jsonl` (openings of personal values), and per range `ranges/<log>-<epoch>.leaves`.
+A bundle is a zip file: `manifest.json`, `events.jsonl` (one exact body a line), `events.csv` (the same as a table),
+`proofs/<log>-<epoch>/<idx>.tlog-proof`, `disclosures.jsonl` (openings of personal values), and per range `ranges/<log>-<epoch>.leaves`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .errors import Tampered, Unreadable
 from .merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
 from .note import Checkpoint, VerifierKey, open_checkpoint
 from .proof import Proof
+from .table import table
 
 FORMAT = "yumen-bundle/1"
 #: Larger members are refused: a zip file can promise far more than it holds.
@@ -71,12 +72,17 @@ class _Bundle:
             raise Tampered(f"the manifest tells of {len(places)} events, the bundle holds {len(lines)}")
         for (log, index), body in zip(places, lines, strict=True):
             self._event(report, str(log), int(index), body)
+        if "events.csv" in self._archive.namelist() and self._read("events.csv") != self._table(places):
+            raise Tampered("the table `events.csv` is not what the events say")
         for told in self._read("disclosures.jsonl").splitlines():
             self._disclosure(json.loads(told))
             report.disclosed += 1
         for told in manifest["ranges"]:
             self._range(report, told)
         return report
+
+    def _table(self, places: Sequence[tuple[str, int]]) -> bytes:
+        return table((str(log), int(index), self._bodies[str(log), int(index)]) for log, index in places)
 
     def _read(self, name: str) -> bytes:
         member = self._archive.getinfo(name)

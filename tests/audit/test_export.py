@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import json
 import subprocess
@@ -102,6 +103,7 @@ def drop_line(files: Files) -> None:
 
 def drop_event(files: Files) -> None:
     drop_line(files)
+    del files["events.csv"]
     manifest = json.loads(files["manifest.json"])
     del manifest["places"][0]
     files["manifest.json"] = json.dumps(manifest).encode()
@@ -165,6 +167,8 @@ def mislabel(files: Files) -> None:
         change("proofs/access-1/4.tlog-proof", b"index 4", b"index 6"),
         change("disclosures.jsonl", b"10.0.0.1", b"10.9.9.9"),
         change("disclosures.jsonl", b'"field": "source"', b'"field": "sourc3"'),
+        change("events.csv", b'"allow"', b'"deny"'),
+        change("events.csv", b"\r\n", b"\n"),
         change("manifest.json", b'"yumen-bundle/1"', b'"yumen-bundle/9"'),
         drop_line,
         swap_proofs,
@@ -186,6 +190,46 @@ def test_a_forged_bundle_does_not_hold(home: Home, exported: bytes, forgery: Cal
     forgery(files)
     with pytest.raises((Tampered, Unreadable)):
         check_bundle(pack(files), home.keys)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "\u3000=1",
+        "＝1",
+        '=HYPERLINK("https://x")',
+        '","=1',
+    ],
+)
+def test_no_cell_of_the_table_is_a_formula(home: Home, told: str) -> None:
+    """Whatever a stranger wrote into a field: a spreadsheet shows it and runs nothing."""
+    home.trail.append([decision(1, object=told, reason=told, rule=told, request_id=told[:64], details={"name": told})])
+    home.publisher.publish()
+    with home.database.reading() as session:
+        found = find(session, parse_query("code:AZ1001")).entries
+    data = bundle(home.trail, found)
+    cells = list(csv.DictReader(io.StringIO(unpack(data)["events.csv"].decode("utf-8-sig"), newline="")))
+    assert [cell["object"].removeprefix("'") for cell in cells] == [told]
+    assert not [cell for row in cells for cell in row.values() if cell.strip("\u3000 ")[:1] in set("=+-@\t\r\n＝＋－＠") and cell]
+    assert check_bundle(data, home.keys).events == {"access/1": 1}
+
+
+def test_the_table_has_every_event_once_in_the_order_of_the_logs(exported: bytes) -> None:
+    text = unpack(exported)["events.csv"]
+    rows = list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline="")))
+    assert [(row["log"], int(row["index"])) for row in rows] == [
+        tuple(place) for place in json.loads(unpack(exported)["manifest.json"])["places"]
+    ]
+    assert {row["outcome"] for row in rows} == {"allow", "ok"}
+    assert rows[0]["time"].startswith("2026-03-01T08:00:")
 
 
 def test_an_event_left_out_is_counted_as_withheld(home: Home, exported: bytes) -> None:

@@ -119,6 +119,22 @@ def test_whoever_waits_without_a_thread_is_told_when_nobody_knows(desk, monkeypa
     assert len(told) == 3
 
 
+def test_a_caller_alone_waits_for_nobody_and_many_let_the_next_batch_grow(desk):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "REST", 0.5)
+        desk.go.set()
+        began = time.monotonic()
+        for _ in range(3):
+            desk.flusher.submit([decision()])
+        assert time.monotonic() - began < 0.5
+        desk.go.clear()
+        for number in range(module.FEW + 2):
+            desk.call(str(number))  # the first is written by itself, the others together
+        began = time.monotonic()
+        desk.end()
+        assert time.monotonic() - began > 0.5
+
+
 def test_an_answer_that_would_wait_for_its_own_thread_is_a_bug_and_not_a_standstill(desk):
     found = []
 

@@ -12,7 +12,7 @@ from authz.confirm import Named
 from authz.decide import NEARNESS, WORDS, Target, decide, require
 from authz.policy import POLICY, ROWS
 from authz.snapshot import Freshness
-from core.errors import Conflict, Denied, Malformed, Unauthenticated
+from core.errors import Conflict, Denied, NotFound, Unauthenticated
 
 
 def request_of(place, uid):
@@ -238,5 +238,5 @@ def test_confirming_an_excluding_role_is_refused(place):
 def test_only_roles_that_need_it_are_confirmed(place):
     person = place.person("zhangsan")
     permit = place.permit("zhengshi", Action.PERSON_CONFIRM, Target(f"person:{person.id}", owner=person.id))
-    with pytest.raises(Malformed), recording(place.trail) as tx:
+    with pytest.raises(NotFound), recording(place.trail) as tx:
         confirm.confirm(tx, place.world.current().directory, Named(person.uuid, "staff", person.unit), permit=permit)

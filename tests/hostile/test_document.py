@@ -21,7 +21,15 @@ SPARE = 40
 #: Who asks. Those who can switch others off come last.
 KEY, CERTIFICATE, NOBODY = "application by key", "application by certificate", "nobody"
 CALLERS = (NOBODY, KEY, CERTIFICATE, STAFF, REGISTRAR, AUDITOR, OWNER, SYSTEM, SECURITY)
-SHORT = (NOBODY, CERTIFICATE, REGISTRAR, AUDITOR)
+SHORT = (NOBODY, CERTIFICATE, REGISTRAR)
+
+#: Who logs in with a name over the connection of another caller is refused.
+BESIDE_A_CERTIFICATE = """
+[[operations]]
+include-path = ["/api/v1/sessions", "/api/v1/totp/enrolments", "/api/v1/totp/enrolments/confirm"]
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 401, 429]
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +52,7 @@ def ask(service: Service, caller: str, *options: str) -> None:
     if token or caller == KEY:
         scheme, bearer = ("session", token) if token else ("apiKey", service.files("oa")["api_key"])
         text += f"\n[auth.openapi.{scheme}]\nbearer = {json.dumps(bearer)}\n"
+    text += BESIDE_A_CERTIFICATE if caller == CERTIFICATE else ""
     settings.write_text(text, "utf-8")
     command = [
         sys.executable,

@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from audit.search import find, parse_query
 from tests.pages.conftest import Portal, Visitor
 from web import door
 from web.app import create_app
@@ -26,7 +27,9 @@ _ADDRESSES = {
     "zhaoliu": "/desk /desk/requests/{open} /desk/requests/{issued} /desk/certificates /desk/certificates/{serial} /desk/codes /"
     " /desk/certificates?holder=nobody /desk?q=nobody /desk/requests/{refused}",
     "zhouba": "/desk /account /lost /desk/requests/{open}",
-    "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system",
+    "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system"
+    " /trail/{refusal} /trail/{refusal}/why /trail/persons?uid=zhangsan /trail/persons/p_00000000000000000000000000000000"
+    " /trail/certificates/{revoked} /trail/certificates/0",
     "zhengshi": "/security /security/contradictions /security/ask /security/ask?action=request:approve&unit=清河县"
     " /security/ask?action=request:approve&person=zhouba"
     " /security/ask?action=trail:read&person=nobody /system / /applications /applications/oa /applications/oa/ask?effect=permit"
@@ -100,7 +103,15 @@ def story(portal: Portal) -> dict[str, Any]:
     page.click("details.stop summary")
     page.select_option("#reason", "superseded")
     page.click("details.stop button")
-    return {**made, "serial": made["issued-serial"], "revoked": made["revoked-serial"]}
+    portal.session("zhangsan").open("/desk")
+    with portal.node.database.reading() as session:
+        refusal = find(session, parse_query("code:authz.refuse"), limit=1).entries[0]
+    return {
+        **made,
+        "serial": made["issued-serial"],
+        "revoked": made["revoked-serial"],
+        "refusal": f"{refusal.log}/{refusal.epoch}/{refusal.idx}",
+    }
 
 
 def _ask(visitor: Visitor) -> int:
@@ -132,7 +143,7 @@ def test_every_page_of_a_role_is_readable_translated_and_fits_a_small_phone(
 def test_every_page_is_walked(portal: Portal) -> None:
     app = create_app(portal.node)
     addresses = app.url_map.bind("localhost")
-    made = {"open": 1, "issued": 1, "refused": 1, "serial": "1f", "revoked": "1f"}
+    made = {"open": 1, "issued": 1, "refused": 1, "serial": "1f", "revoked": "1f", "refusal": "access/1/1"}
     places = [place.format(**made).partition("?")[0] for places in PLACES.values() for place in places if "no-such" not in place]
     walked = {addresses.match(place)[0] for place in places}
     rules = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not door.for_programs(rule.rule)]

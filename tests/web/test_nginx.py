@@ -439,15 +439,15 @@ def test_a_get_finds_the_other_instance_and_a_post_is_never_sent_twice(service: 
 
 
 def test_instances_restart_one_after_the_other_and_nobody_notices(toy: Door):
-    answers: list[int] = []
+    answers: list[tuple[str, int]] = []
     ended = threading.Event()
 
-    def ask() -> None:
+    def ask(method: str) -> None:
         with toy.client() as asking:
             while not ended.is_set():
-                answers.append(asking.get("/x").status_code)
+                answers.append((method, asking.request(method, "/x", content=b"act").status_code))
 
-    asking = [threading.Thread(target=ask) for _ in range(3)]
+    asking = [threading.Thread(target=ask, args=(method,)) for method in ("GET", "POST", "POST", "POST")]
     for thread in asking:
         thread.start()
     assert toy.instance
@@ -460,7 +460,7 @@ def test_instances_restart_one_after_the_other_and_nobody_notices(toy: Door):
     ended.set()
     for thread in asking:
         thread.join()
-    assert set(answers) == {200}
+    assert set(answers) == {("GET", 200), ("POST", 200)}
 
 
 def test_no_query_is_logged(own: Door):

@@ -171,6 +171,31 @@ def test_many_connections_make_room_for_new_ones(place: Place, monkeypatch: pyte
             sock.close()
 
 
+def asking_much(place: Place, source: str) -> ssl.SSLSocket:
+    """A client that asks for a large answer and takes nothing of it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.bind((source, 0))
+    sock.connect(("127.0.0.1", place.port))
+    asking = place.context().wrap_socket(sock, server_hostname="localhost")
+    asking.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    return asking
+
+
+@pytest.mark.parametrize(("source", "stall"), [("127.0.0.1", 0.2), ("127.0.0.2", 60.0)])
+def test_who_takes_no_answer_makes_room(place: Place, monkeypatch: pytest.MonkeyPatch, source: str, stall: float) -> None:
+    """After a while for everybody, at once for an address that holds more than its share."""
+    monkeypatch.setattr("web.server.MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(wire, "STALL_SECONDS", stall)
+    greedy = [asking_much(place, source) for _ in range(20)]
+    try:
+        time.sleep(0.5)
+        assert seconds_of_an_honest_request(place) < 1
+    finally:
+        for sock in greedy:
+            sock.close()
+
+
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
 def test_a_client_certificate_works_on_a_resumed_session(place: Place, version: int) -> None:
     cert, key = place.files("resuming")

@@ -12,10 +12,12 @@ from audit.event import Event, Kind
 from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog, TilePath
+from audit.timeline import timeline
 from audit.verifier.proof import Proof
 from authz import explain
 from authz.decide import Target
 from authz.evaluate import Verdict
+from core.clock import microseconds
 from core.errors import Malformed, Unavailable
 from web import door
 from web.declare import Asked
@@ -31,6 +33,8 @@ MOST = 10_000
 PATIENCE_SECONDS = 2.0
 #: Seconds that an export waits for the checkpoint over its newest entry: one is signed each second.
 PATIENCE = 4.0
+#: Seconds that a page looks for matches before it tells how far back it came.
+LOOKING = 0.1
 _PERMANENT = "private, max-age=31536000, immutable"
 _TEXT = "text/plain; charset=utf-8"
 
@@ -54,6 +58,24 @@ class ReplayAnswer:
     same: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """One stretch of time: its first microsecond since 1970, how many entries match, and how many of them say no."""
+
+    t: int
+    count: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineAnswer:
+    """Stretches of `step` microseconds without gaps; with `counted_from`, what was before that moment was not counted."""
+
+    step: int
+    bars: list[Stretch]
+    counted_from: int | None
+
+
 @routes.get("/api/v1/events")
 @door.open_to(door.PERSON)
 @door.described(
@@ -71,9 +93,29 @@ def listing() -> Response:
     permit = door.permit(Action.TRAIL_READ, TRAIL)
     query = search.parse_query(asked.get("q", ""), door.node().trail.privacy)
     with door.node().database.reading() as session:
-        page = search.find(session, query, asked.get("after", ""), door.number(asked.get("limit"), "limit") or 50)
+        page = search.find(session, query, asked.get("after", ""), door.number(asked.get("limit"), "limit") or 50, LOOKING)
     record(permit, Kind.TRAIL_SEARCHED, query.text, len(page.entries))
-    return door.answer(EventList(items=[_shown(found) for found in page.entries], next=page.after or None))
+    reached = page.reached.isoformat(timespec="microseconds").replace("+00:00", "Z") if page.reached else None
+    return door.answer(EventList(items=[_shown(found) for found in page.entries], next=page.after or None, reached=reached))
+
+
+@routes.get("/api/v1/events/timeline")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="How many entries match, stretch by stretch of time",
+    query={"q": Asked("as for the list; bound it with `since:` and `until:`", TrailQuery)},
+    answer=TimelineAnswer,
+)
+def over_time() -> Response:
+    """The bars that the page draws."""
+    query = search.parse_query(door.query("q").get("q", ""), door.node().trail.privacy)
+    permit = door.permit(Action.TRAIL_READ, TRAIL)
+    node = door.node()
+    with node.database.reading() as session:
+        drawn = timeline(session, query, microseconds(node.clock()))
+    record(permit, Kind.TRAIL_SEARCHED, query.text, drawn.count)
+    bars = [Stretch(t=bar.t, count=bar.number, refused=bar.refused) for bar in drawn.bars]
+    return door.answer(TimelineAnswer(step=drawn.step, bars=bars, counted_from=drawn.counted_from))
 
 
 @routes.get("/api/v1/events/<log>/<int:idx>", defaults={"epoch": None})

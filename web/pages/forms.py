@@ -104,6 +104,14 @@ class Export(FlaskForm):  # type: ignore[misc]
     q: Field = StringField(validators=[Length(max=1000)])
 
 
+class SaveSearch(FlaskForm):  # type: ignore[misc]
+    """A name for a query, and whether other officers see it."""
+
+    title: Field = StringField(_l("Name"), validators=_needed(80))
+    q: Field = HiddenField(validators=_needed(1000))
+    shared: Field = BooleanField(_l("For all officers"))
+
+
 class Confirm(FlaskForm):  # type: ignore[misc]
     """Whose role in which unit is confirmed, all by entryUUID."""
 

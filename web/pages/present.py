@@ -187,6 +187,7 @@ def entry(row: Any, proof: str = "") -> SimpleNamespace:
         actor=":".join(filter(None, (actor.get("k", ""), actor.get("id", "")))),
         authentication=words.say(words.AUTHENTICATION, actor.get("auth", "none")),
         roles=", ".join(str(words.say(words.ROLE, role)) for role in actor.get("roles", ())) or "–",
+        by=person(actor.get("id", "")),
         object=body.get("obj", ""),
         outcome=words.mark(words.OUTCOME, body.get("out", "")),
         reason=words.say(words.REASON, body.get("rsn", "")),
