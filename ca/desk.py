@@ -68,7 +68,7 @@ def waiting(session: Session, which: Queue, *, after: int | None = None, limit: 
 def length(session: Session, which: Queue) -> Length:
     """How long the queue is."""
     count, first = session.execute(select(func.count(), func.min(Request.id)).where(*_conditions(which))).one()
-    return Length(count, session.scalar(select(Request.submitted_at).where(Request.id == first)))
+    return Length(count, session.scalar(select(Request.submitted_at).where(Request.id == first)) if count else None)
 
 
 def known(session: Session, requests: Collection[Request], now: dt.datetime) -> Known:

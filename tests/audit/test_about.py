@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 
 from audit.about import Told, about
 from audit.event import Kind
@@ -39,6 +40,22 @@ def test_pages_have_neither_gaps_nor_repetitions(home: Home, size: int) -> None:
         if not (after := page.after):
             break
     assert seen == [f"app:oa-{number}" for number in reversed(range(7))]
+
+
+def test_neither_side_reads_what_is_about_others(home: Home) -> None:
+    engine = home.database.engine
+    if engine.dialect.name != "sqlite":
+        pytest.skip("the planner of PostgreSQL looks at how much is there")
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, parameters, *_: asked.append((sql, parameters)))
+    told(home, [f"request:{number}" for number in range(200)], kinds=tuple(Kind))
+    with engine.connect() as connection:
+        plans = [
+            str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all())
+            for sql, parameters in list(asked)
+            if "trail_event" in sql
+        ]
+    assert ["ix_trail_event_actor" in plans[0], "ix_trail_event_object" in plans[1]] == [True, True]
 
 
 @pytest.mark.parametrize("after", ["x", "1.ca.1", "1.other.1.1", "1.ca.1.-1"])
