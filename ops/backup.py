@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ from audit.tiles import PublishedLog
 from audit.trail import LOGS
 from authz.decide import Target, service_permit
 from ca.tables import RevocationList
+from core.clock import system
+from core.database import Database
 from core.errors import Error, Malformed, Unavailable
 from core.seal import unseal
 from core.settings import Settings
@@ -211,7 +214,7 @@ def _written(node: Node, part: Path, tell: Say) -> Made:
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         writer = archive.Writer(file, node.worker_vault.carried(PURPOSE), seed)
         with node.database.moment() as session:
-            told = _told(node, session, notes) | {"made_at": began.isoformat()}
+            told = _told(settings, session, notes) | {"made_at": began.isoformat()}
             with _database(node, session, tell) as data:
                 writer.add(Entry(SQLITE if settings.embedded else POSTGRES, 0o600), data)
         tell("keys and heads")
@@ -238,7 +241,19 @@ def _event(permit: Permit, made: Made, seconds: float) -> Event:
     return Event.under(permit, Kind.BACKUP_MADE, f"backup:{made.manifest.id}", details=details)
 
 
-def _told(node: Node, session: Session, notes: Mapping[str, str]) -> dict[str, Any]:
+def found_in(database: Database, settings: Settings) -> Manifest:
+    """What a backup of `database` would tell now, with the heads that were published last in it.
+
+    Raises:
+        Unavailable: no head was ever published in it.
+    """
+    with database.moment() as session:
+        notes = {log: PublishedLog(session, log).checkpoint().decode() for log in LOGS}
+        told = _told(settings, session, notes)
+    return Manifest.read({**told, "id": secrets.token_hex(16), "made_at": system().isoformat(timespec="seconds"), "files": ()})
+
+
+def _told(settings: Settings, session: Session, notes: Mapping[str, str]) -> dict[str, Any]:
     """What the manifest tells of the moment that `session` sees."""
     logs = {}
     for log in LOGS:
@@ -247,9 +262,9 @@ def _told(node: Node, session: Session, notes: Mapping[str, str]) -> dict[str, A
         logs[log] = [published.epoch, size, root.hex(), notes[log]]
     numbers = select(RevocationList.authority, func.max(RevocationList.number)).group_by(RevocationList.authority)
     return {
-        "database": "sqlite" if node.settings.embedded else "postgresql",
-        "mode": node.settings.mode,
-        "origin": node.settings.audit.origin,
+        "database": "sqlite" if settings.embedded else "postgresql",
+        "mode": settings.mode,
+        "origin": settings.audit.origin,
         "schema": session.scalar(text("SELECT version_num FROM alembic_version")),
         "logs": logs,
         "lists": {row[0]: row[1] for row in session.execute(numbers)},

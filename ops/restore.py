@@ -34,10 +34,11 @@ from certs import crl
 from core.clock import system
 from core.database import Database, open_postgres, open_sqlite
 from core.errors import Conflict, Malformed, NotFound
+from core.seal import write_durably
 from core.settings import DEFAULT_HOME, Settings, load, parse
 from migrations import rights as database_rights
 from ops import homes, rights, unpack, witness
-from ops.backup import HOME, Manifest
+from ops.backup import HOME, Manifest, found_in
 from ops.capture import Say
 from ops.claims import writer_name
 from ops.node import open_database, writes_as
@@ -124,7 +125,7 @@ def restore(settings: Settings, archive: Path, *, terms: Terms | None = None, te
     try:
         with unpack.beginning(settings, admin):
             unpack.unpack(settings, archive, looked.manifest, terms.admin_url, tell)
-            done = _revived(settings, looked, witnessed, terms, tell)
+            done = _revived(settings, looked.manifest, witnessed, terms, tell)
             if admin is not None:
                 tell("rights of the database")
                 database_rights.prepare(admin)  # only now may any role of the service come in
@@ -132,6 +133,34 @@ def restore(settings: Settings, archive: Path, *, terms: Terms | None = None, te
     finally:
         if admin is not None:
             admin.dispose()
+
+
+def adopt(settings: Settings, *, terms: Terms | None = None, tell: Say) -> Restored:
+    """Go on with a database that other tools put back under this home, as after a restore: new epochs, on hold.
+
+    Raises:
+        Malformed: what the database holds contradicts its own trail.
+        Conflict: it is older than what this home or a note from outside has seen.
+        Unavailable: the database or the trail refuses.
+    """
+    terms = terms or Terms()
+    rights.must_own(settings)
+    _must_name_administrator(settings, terms)
+    database = _as_administrator(settings, terms)
+    try:
+        manifest = found_in(database, settings)
+    finally:
+        database.engine.dispose()
+    notes = homes.notes_folder(settings.home)
+    keys = {f"{HOME}notes/{log}.vkey": (notes / f"{log}.vkey").read_bytes() for log in LOGS}
+    own = tuple(notes / f"{log}.note" for log in LOGS)
+    witnessed = witness.compare(Looked(manifest, keys), (*terms.trust, *own), accept_loss=terms.accept_loss)
+    marker = homes.restoring_file(settings.home)
+    write_durably(marker, b"")  # stays when this is broken off: then it is called again
+    (settings.home / "keys" / "web" / "session.sealed").unlink(missing_ok=True)
+    done = _revived(settings, manifest, witnessed, terms, tell)
+    marker.unlink()
+    return done
 
 
 def supply(settings: Settings, *, lists: Iterable[Path] = (), without: Iterable[str] = (), tell: Say) -> Restored:
@@ -168,14 +197,22 @@ def _must_belong(settings: Settings, manifest: Manifest, terms: Terms) -> None:
             raise Conflict(
                 "the backup says {what} `{told}`, the settings `{wanted}`; change the settings", what=what, told=told, wanted=wanted
             )
+    _must_name_administrator(settings, terms)
+
+
+def _must_name_administrator(settings: Settings, terms: Terms) -> None:
     if settings.embedded == bool(terms.admin_url):
         raise Malformed("`--admin-url` names the administrator of the empty PostgreSQL database that a backup of one is restored into")
 
 
-def _revived(settings: Settings, looked: Looked, witnessed: Mapping[str, Witnessed], terms: Terms, tell: Say) -> Restored:
-    """What was unpacked, proved, closed, and on hold."""
-    manifest = looked.manifest
-    database = open_postgres(terms.admin_url) if terms.admin_url else open_sqlite(homes.database_file(settings.home))
+def _as_administrator(settings: Settings, terms: Terms) -> Database:
+    """The database, for what no role of the service may do."""
+    return open_postgres(terms.admin_url) if terms.admin_url else open_sqlite(homes.database_file(settings.home))
+
+
+def _revived(settings: Settings, manifest: Manifest, witnessed: Mapping[str, Witnessed], terms: Terms, tell: Say) -> Restored:
+    """What was put back, proved, closed, and on hold."""
+    database = _as_administrator(settings, terms)
     try:
         tell("verifying the trail")
         _must_verify(database, manifest, witnessed)

@@ -48,8 +48,9 @@ def look(settings: Settings) -> Look:
     """Look at the home of `settings`.
 
     Raises:
-        Unavailable: there is no database.
+        Unavailable: there is no database, or a restore into the home was broken off.
     """
+    homes.must_be_whole(settings.home)
     database, now = _database(settings), system()
     try:
         problems = _schema(database)

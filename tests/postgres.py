@@ -51,6 +51,26 @@ class Cluster:
         options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200 -c fsync=on {more}"
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--silent", "--log", self.folder / "log", "--options", options, "start")
 
+    def take(self, folder: Path) -> None:
+        """Make a folder that the server may write to."""
+        folder.mkdir()
+        if self._as:
+            owner = self.folder.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+
+    def signal_recovery(self) -> None:
+        """Let the next start follow the archived log."""
+        signal = self.data / "recovery.signal"
+        signal.touch()
+        owner = self.folder.stat()
+        os.chown(signal, owner.st_uid, owner.st_gid)
+
+    def is_recovering(self) -> bool:
+        """Whether the server still follows the archived log."""
+        with suppress(psycopg.OperationalError), self.connect("postgres") as connection:
+            return bool(connection.execute("SELECT pg_is_in_recovery()").fetchone()[0])
+        return True
+
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--silent", "--mode", mode, "stop")
 

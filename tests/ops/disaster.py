@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from ca.subjects import facts
 from ca.tables import Authority, Certificate
 from certs import crl, csr
 from core.settings import Database, Settings, load
-from ops import backup, homes, init, running
+from ops import backup, homes, init, postgres, running
 from ops.first import request_der
 from ops.node import Node, open_node
 from ops.renewal import PORTAL
@@ -182,9 +184,9 @@ def play(folder: Path, cluster: Cluster | None) -> Disaster:
         try:
             asking.start()
             until(lambda: len(serials(node)) >= 12)
-            old_list = _lists(node, folder / "old")["servers"]
+            old_list = lists_of(node, folder / "old")["servers"]
             revoke(node, serials(node)[2])
-            until(lambda: _is_listed(node, serials(node)[2]))
+            until(lambda: is_listed(node, serials(node)[2]))
             early, known = notes(node, folder / "early"), serials(node)
             asked = asking.asked
             made = backup.make(node, folder / "backups", tell=lambda _: None)
@@ -194,7 +196,7 @@ def play(folder: Path, cluster: Cluster | None) -> Disaster:
             after = serials(node)[-6:]
             revoke(node, known[1])
             revoke(node, after[-1])
-            until(lambda: _is_listed(node, known[1], after[-1]))
+            until(lambda: is_listed(node, known[1], after[-1]))
             assert node.publisher is not None
             node.publisher.publish()
             return Disaster(
@@ -207,7 +209,7 @@ def play(folder: Path, cluster: Cluster | None) -> Disaster:
                 revoked_known=known[1],
                 revoked_unknown=after[-1],
                 old_list=old_list,
-                lists=_lists(node, folder / "lists"),
+                lists=lists_of(node, folder / "lists"),
                 numbers=_numbers(node),
                 early=early,
                 late=notes(node, folder / "late"),
@@ -219,13 +221,15 @@ def play(folder: Path, cluster: Cluster | None) -> Disaster:
             node.close()
 
 
-def _is_listed(node: Node, *wanted: str) -> bool:
+def is_listed(node: Node, *wanted: str) -> bool:
+    """Whether the published list of the servers' authority names all of these."""
     with node.database.reading() as session:
         latest = crls.latest(session, "servers")
         return latest is not None and {int(serial, 16) for serial in wanted} <= crl.parse(latest.der or b"").serials
 
 
-def _lists(node: Node, folder: Path) -> dict[str, Path]:
+def lists_of(node: Node, folder: Path) -> dict[str, Path]:
+    """The published lists, as somebody keeps them in `folder`."""
     made = {}
     folder.mkdir()
     with node.database.reading() as session:
@@ -239,3 +243,22 @@ def _lists(node: Node, folder: Path) -> dict[str, Path]:
 def _numbers(node: Node) -> dict[str, int]:
     with node.database.reading() as session:
         return {authority: crls.latest(session, authority).number for authority in session.scalars(select(Authority.id))}
+
+
+def put_back(lost: Disaster) -> tuple[Settings, str]:
+    """The home as it was lost, with the database of the backup under it, put there by somebody who knows his tools and not ours."""
+    settings, admin_url = lost.elsewhere("put-back")
+    shutil.copytree(lost.settings.home, settings.home)
+    for path in settings.home.glob("yumen.db*"):
+        path.unlink()
+    kept = lost.folder / "database"
+    with backup.opened(lost.made.path, lost.secret) as opened, kept.open("wb") as file:
+        for entry, piece in opened.pieces():
+            if entry.name in {backup.SQLITE, backup.POSTGRES}:
+                file.write(piece)
+    if admin_url:
+        subprocess.run(["pg_restore", f"--dbname={admin_url}", "--no-owner", "--no-privileges", str(kept)], check=True)
+        postgres.prepare(admin_url)
+    else:
+        kept.rename(homes.database_file(settings.home))
+    return settings, admin_url

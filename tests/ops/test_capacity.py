@@ -6,10 +6,12 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
 
 from audit import history
 from audit.event import Event, Kind
 from audit.permit import Actor
+from ca.tables import Request
 from core.clock import microseconds
 from ops import capacity, jobs
 from ops.capacity import Capacity
@@ -76,3 +78,14 @@ def test_without_the_listeners_file_the_rest_is_told(node: Node, tmp_path):
         names = [one.name for one in jobs.look(replace(node, settings=replace(node.settings, home=tmp_path)), session, node.clock())]
     assert "reconciler" in names
     assert "listener" not in names
+
+
+def test_what_was_approved_and_is_not_issued_makes_issuance_late(node: Node):
+    now = node.clock()
+    facts = {"profile": "staff-sign", "subject": "person:p_x", "requester": "p_x", "owner": "p_x", "unit": "u", "common_name": "x"}
+    row = {**facts, "state": "approved", "facts": "{}", "spki": b"", "spki_sha256": "0", "submitted_at": now, "decided_at": now}
+    with node.database.engine.begin() as connection:
+        connection.execute(insert(Request), [row])
+    with node.database.reading() as session:
+        for seconds, late in ((10, False), (31, True)):
+            assert jobs.look(node, session, now + dt.timedelta(seconds=seconds))[0].late is late

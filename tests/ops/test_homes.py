@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ops import homes
+from core.errors import Unavailable
+from core.settings import load
+from ops import homes, status
+from ops.node import open_node
+from ops.restore import supply
 
 
 @pytest.fixture
@@ -38,3 +42,15 @@ def test_a_folder_that_was_there_is_closed_to_strangers_and_to_others_writing(tm
         folder.chmod(before)
     homes.make(tmp_path / "home")
     assert modes(tmp_path / "home") == [after, after]
+
+
+def test_a_home_whose_restore_was_broken_off_is_opened_by_nobody(home: Path) -> None:
+    settings = load({"YUMEN_HOME": str(home)})
+    homes.restoring_file(home).touch()
+    for use in (
+        lambda: open_node(settings, role="serve", with_keys=True),
+        lambda: status.look(settings),
+        lambda: supply(settings, tell=print),
+    ):
+        with pytest.raises(Unavailable, match="broken off"):
+            use()

@@ -268,3 +268,20 @@ def test_every_step_is_in_the_trail(lost: Disaster, supplied: Restored, node: No
 def test_a_second_supply_finds_nothing_on_hold(lost: Disaster, home: tuple[Settings, str], supplied: Restored) -> None:
     with pytest.raises(Conflict, match="no authority is on hold"):
         restore.supply(home[0], lists=lost.lists.values(), tell=quiet)
+
+
+# A database that other tools put back
+
+
+def test_an_old_database_under_its_home_goes_on_as_after_a_restore(lost: Disaster) -> None:
+    settings, admin_url = disaster.put_back(lost)
+    with pytest.raises(Conflict, match="older than what was witnessed"):
+        restore.adopt(settings, terms=Terms(admin_url=admin_url), tell=quiet)
+    terms = Terms(accept_loss=True, lists=tuple(lost.lists.values()), admin_url=admin_url)
+    done = restore.adopt(settings, terms=terms, tell=quiet)
+    assert (done.epochs, done.held, done.revoked, done.unrecorded) == ({"ca": 2, "access": 2}, (), 1, 1)
+    node = open_node(settings, role="operator", with_keys=True)
+    try:
+        assert (asked(node, lost.revoked_known), asked(node, lost.before[0])) == ("revoked", "good")
+    finally:
+        node.close()

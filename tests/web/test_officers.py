@@ -330,3 +330,21 @@ def test_contradictions_are_for_the_two_offices_and_what_is_not_there_is_not_acc
         assert service.person(uid).post(f"{address}/{'0' * 32}/accept", json={"comment": "x"}).status_code == status, uid
     assert service.person(AUDITOR).post(f"{address}/{'0' * 32}/accept", json={"words": 1}).json()["code"] == "malformed"
     assert service.person(AUDITOR).post(f"{address}/{'x' * 3000}/accept", json={}).status_code == 404
+
+
+def test_roles_are_listed_with_what_directory_and_confirmation_make_of_them(service: Service) -> None:
+    held = next(role for role in service.person(REGISTRAR).get("/api/v1/me").json()["roles"] if role["role"] == "registrar")
+
+    def agreement() -> str:
+        items = service.person(SECURITY).get("/api/v1/roles").json()["items"]
+        return next(one["agreement"] for one in items if (one["uid"], one["role"]) == (REGISTRAR, "registrar"))
+
+    assert agreement() == "counts"
+    path = f"/api/v1/persons/{REGISTRAR}/confirmations"
+    assert service.person(SECURITY).post(f"{path}/withdraw", json=held).status_code == 200
+    try:
+        assert agreement() == "unconfirmed"
+    finally:
+        assert service.person(SECURITY).post(path, json=held).status_code == 200
+    assert service.person(STAFF).get("/api/v1/roles").status_code == 403
+    assert service.person(SECURITY).get("/api/v1/roles", params={"after": "1000000"}).json() == {"items": [], "next": None}

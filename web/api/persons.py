@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flask import Blueprint, Response
 
 from audit.permit import Action, Permit
 from audit.record import Transaction
-from authz import confirm, follower, sessions, standing
+from authz import confirm, follower, roles, sessions, standing
 from authz.confirm import Named
 from authz.decide import Target
 from authz.people import Person
 from web import door
+from web.declare import Asked
+from web.kinds import Digits
 from web.shapes import Blocking, DirectoryDigest, Done, RoleBody
 
 routes = Blueprint("api_persons", __name__, url_prefix="/api/v1")
 
+#: Roles of one page.
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleStanding:
+    """A role that must be confirmed: whose, in which unit, and what directory and confirmation together make of it."""
+
+    person: str
+    uid: str
+    role: str
+    unit: str
+    agreement: roles.Agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleList:
+    """Those on which directory and confirmations disagree first; give `next` as `after` for the next page."""
+
+    items: list[RoleStanding]
+    next: str | None
+
+
 _CHANGED = {"answer": Done, "errors": ("not-found", "conflict")}
+
+
+@routes.get("/roles")
+@door.open_to(door.PERSON)
+@door.described(
+    summary="Who holds the roles that must be confirmed, and where directory and confirmations disagree",
+    query={"after": Asked("`next` of the page before", Digits)},
+    answer=RoleList,
+)
+def listing() -> Response:
+    """For administrators."""
+    after = door.number(door.query("after").get("after"), "after") or 0
+    door.permit(Action.SYSTEM_READ, Target("system"))
+    found = roles.held(door.node().world.current())
+    items = [_standing(one) for one in found[after : after + PAGE]]
+    return door.answer(RoleList(items=items, next=str(after + PAGE) if len(found) > after + PAGE else None))
 
 
 @routes.post("/persons/<name>/confirmations")
@@ -96,6 +139,12 @@ def done(tx: Transaction, status: int = 200) -> Response:
 def _named(name: str, wanted: RoleBody, action: Action) -> tuple[Named, Permit]:
     person = _person(name)
     return Named(person.uuid, wanted.role, wanted.unit), _permit(person, action)
+
+
+def _standing(one: roles.Held) -> RoleStanding:
+    person = one.person
+    uid = person.uid if person else ""
+    return RoleStanding(person=one.uuid, uid=uid, role=one.holding.role, unit=one.holding.unit, agreement=one.agreement)
 
 
 def _permit(person: Person, action: Action) -> Permit:
