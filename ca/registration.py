@@ -137,6 +137,7 @@ def _approve_by(request: Request, previous: str, permit: Permit, at: dt.datetime
 def enter(tx: Transaction, draft: Draft, *, requester: str, state: RequestState) -> Request:
     """Check a draft and write its row; the caller records the event."""
     profile = _profile(tx.db, draft)
+    draft.facts.subject().name()  # a name that no certificate can carry is refused here, not after somebody has approved it
     if not draft.facts.active:
         raise Conflict("`{ref}` is not active in the directory; ask its administrator", ref=draft.facts.ref)
     _key_must_be_free(tx.db, draft)

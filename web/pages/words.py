@@ -206,6 +206,8 @@ REASON: Mapping[str, Any] = {
     "unit-changed": _l("the unit in the directory changed after the request"),
     "owner-changed": _l("the owner changed after the request"),
     "subject-inactive": _l("the person or asset is no longer active"),
+    "not-buildable": _l("the certificate could not be made as asked; tell the operator"),
+    "lint": _l("the certificate would break a rule; tell the operator"),
     "drops-too-much": _l("too many roles would be lost at once"),
     "bad-password": _l("wrong password"),
     "bad-code": _l("wrong one-time code"),
