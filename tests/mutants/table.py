@@ -707,10 +707,24 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a report that nobody recorded goes",
-        "ops/assess/__init__.py",
+        "ops/filing.py",
         "report.unlink(missing_ok=True)",
         "pass",
         "tests/ops/test_assess.py::test_a_report_that_could_not_be_recorded_is_not_left",
+    ),
+    Mutant(
+        "a rehearsal takes the backup that was recorded",
+        "ops/drill/find.py",
+        "if told[found.name] != sha256:",
+        "if False:",
+        "tests/ops/test_drill.py::test_a_backup_that_is_not_the_recorded_one_fails_and_that_is_recorded",
+    ),
+    Mutant(
+        "a rehearsal misses a certificate",
+        "ops/drill/proofs.py",
+        "    if lacking:",
+        "    if False:",
+        "tests/ops/test_drill.py::test_a_certificate_that_is_missing_in_the_backup_fails_the_rehearsal",
     ),
     Mutant(
         "no cell of an export is a formula",

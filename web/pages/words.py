@@ -171,6 +171,7 @@ ACTION: Mapping[str, Any] = {
     "backup:make": _l("make a backup"),
     "backup:remove": _l("take away an old backup"),
     "backup:restore": _l("restore a home from a backup"),
+    "drill:perform": _l("rehearse a restore"),
 }
 
 #: What can be done to a request or a certificate.
