@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -23,7 +24,7 @@ from audit.trail import Trail
 from audit.verifier.database import Report
 from audit.verifier.errors import Tampered, Unreadable
 from audit.verifier.merkle import leaf_hash, verify_inclusion
-from audit.verifier.note import Checkpoint, open_checkpoint
+from audit.verifier.note import Checkpoint, VerifierKey, open_checkpoint
 from core.database import Database
 from core.errors import Unavailable
 
@@ -89,12 +90,18 @@ def standings(session: Session, found: Sequence[Entry], notes: Path) -> list[Sta
 def _head(session: Session, found: Entry, notes: Path) -> tuple[PublishedLog, Checkpoint | Standing]:
     view = PublishedLog(session, found.log, found.epoch)
     try:
-        head = open_checkpoint(view.checkpoint(), list(verifier_keys(notes).values()))
+        head = _opened(view.checkpoint(), tuple(verifier_keys(notes).values()))
     except Unavailable:
         return view, Standing.PENDING
     except (Tampered, Unreadable):
         return view, Standing.BROKEN
     return view, head if head.origin == view.origin else Standing.BROKEN
+
+
+@lru_cache(maxsize=64)
+def _opened(note: bytes, keys: tuple[VerifierKey, ...]) -> Checkpoint:
+    """As `open_checkpoint`; the same note under the same keys is verified once, because in plain Python that takes milliseconds."""
+    return open_checkpoint(note, keys)
 
 
 def _proved(found: Entry, view: PublishedLog, head: Checkpoint | Standing) -> Standing:

@@ -83,6 +83,7 @@ class Kind(Enum):
     BACKUP_STORED = _Row("CA5020", "backup.stored", "backup stored at a target and read back", "备份已存入目标位置并回读校验")
     BACKUP_REMOVED = _Row("CA5021", "backup.removed", "backup taken away, its time is over", "删除过期备份")
     BACKUP_NOT_STORED = _Row("CA5022", "backup.not-stored", "a target did not take the backup", "备份未能存入目标位置")
+    DRILLED = _Row("CA5023", "drill.performed", "restore of a backup rehearsed", "完成恢复演练")
     ASSESSED = _Row("CA5024", "system.assessed", "home assessed by the operator", "完成系统自查")
     CA_EPOCH_OPENED = _Row("CA9001", "log.opened", "log epoch opened", "开启日志周期")
     CA_WRITER_STARTED = _Row("CA9002", "writer.started", "a process began to write", "进程开始写入")

@@ -52,6 +52,7 @@ class Action(StrEnum):
     BACKUP_MAKE = "backup:make"
     BACKUP_RESTORE = "backup:restore"
     BACKUP_REMOVE = "backup:remove"
+    DRILL_PERFORM = "drill:perform"
 
 
 class ActorKind(StrEnum):

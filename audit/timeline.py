@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy import ColumnElement, Select, func, select, true, union_all
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.util import ClauseAdapter
 
@@ -20,7 +20,7 @@ from core.clock import ZONE
 #: Bars that are drawn at most.
 BARS = 32
 #: Entries of each log that are counted by an index alone, and candidates that must be looked at one by one.
-COUNTED, LOOKED_AT = 1_000_000, 10_000
+COUNTED, LOOKED_AT = 200_000, 10_000
 #: What counts as a no.
 REFUSED = ("deny", "fail", "error")
 
@@ -114,9 +114,9 @@ def _grouped(t: ColumnElement[int] | Any, outcome: ColumnElement[str] | Any, fir
 
 def _oldest(session: Session, way: Way) -> int:
     """The first microsecond that may match."""
-    arms = [select(func.min(TrailEvent.t).label("t")).where(arm) for arm in way.arms] if way.ordered else [select(func.min(TrailEvent.t))]
-    firsts = [session.scalar(arm) for arm in arms]
-    return min((first for first in firsts if first is not None), default=0)
+    arms = way.arms if way.ordered and way.arms else [true()]
+    firsts = union_all(*(select(func.min(TrailEvent.t).label("t")).where(arm) for arm in arms)).subquery()
+    return session.scalar(select(func.min(firsts.c.t))) or 0
 
 
 def _last_of(session: Session, way: Way) -> int | None:

@@ -23,7 +23,7 @@ from audit.event import Event
 from audit.trail import Receipt, Trail
 from core.settings import load
 from ops.node import Node
-from ops.running import serving
+from ops.running import serving, settle_memory
 from web import behind, compose
 
 #: The plain tables; whoever makes the site makes them.
@@ -102,6 +102,7 @@ def main() -> None:
     with serving(load(os.environ)) as node:
         listening = listener(node, sys.argv[1])
         listening.start()
+        settle_memory()
         ended.wait()
         listening.stop()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(main: click.Group) -> None:
     """Hang these commands under the command."""
-    for command in (assess, backup, restore):
+    for command in (assess, backup, restore, drill):
         main.add_command(command)
 
 
@@ -171,3 +171,59 @@ def _tell_restored(told: Mapping[str, Any]) -> None:
         click.echo(f"not proved: {sentence}")
     if told["on_hold"]:
         click.echo("next: yumen restore --crl FILE (the last published list of each authority on hold), then start the service")
+
+
+@click.group(cls=output.Group)
+def drill() -> None:
+    """Rehearsals of bad days, which prove themselves: restore."""
+
+
+@drill.command("restore", example="yumen drill restore --report 2026-11-21.md")
+@click.option(
+    "--from",
+    "backup_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Rehearse with this backup, not with the newest at the targets (or in backups/ of the home).",
+)
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder for the scratch home, which takes the whole database (default: the system's folder for temporary files).",
+)
+@click.option("--admin-url", default="", help="PostgreSQL: an administrator of an empty database; it is empty again afterwards.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a dated report, in both languages, to this new file, mode 0600.",
+)
+@_language_option
+@json_option
+def drill_restore(*, report: Path | None, language: str, as_json: bool, **how: Any) -> None:
+    """Restore the newest backup into a scratch home beside the running service, and let it prove what it is worth.
+
+    Its trail is verified, OCSP answers are asked for and checked, certificates and revocations are compared with those of
+    the running service, which is read and not touched. What came out is recorded. Exit 1 when a step failed.
+    """
+    from ops.drill import Wanted
+    from ops.drill import drill as rehearse
+    from ops.drill.course import STEPS
+    from ops.drill.report import lines, result
+
+    if report and report.exists():
+        raise click.UsageError(f"--report {report}: it exists; name a new file")
+    wanted = Wanted(backup=how["backup_file"], scratch=how["scratch"], admin_url=how["admin_url"], report=report)
+    with output.progress("drill") as tell:
+        course = rehearse(_settings(), wanted, tell=tell)
+
+    def tell_all() -> None:
+        for step in course.evidence:
+            click.echo(STEPS[step].said(language))
+            for line in lines(course, step, language):
+                click.echo(f"    {line}")
+        click.echo(result(course, language))
+
+    shown = {step: [{"grade": str(one.grade), **one.text._asdict()} for one in found] for step, found in course.evidence.items()}
+    told = {"passed": course.passed, "backup": course.backup, "seconds": course.seconds, "steps": shown}
+    output.show(told, as_json=as_json, text=tell_all)
+    if not course.passed:
+        raise SystemExit(output.FAILED)

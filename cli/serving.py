@@ -10,7 +10,7 @@ from core import logs
 from core.errors import Unavailable
 from core.settings import Settings
 from ops import demo
-from ops.running import addresses
+from ops.running import addresses, settle_memory
 from ops.running import serving as opened
 from web import behind, server
 
@@ -33,6 +33,7 @@ def running(settings: Settings) -> Iterator[dict[str, str]]:
             raise Unavailable(
                 "an address cannot be had: {reason}; end the other service, or set web.https and web.http, or web.socket", reason=error
             ) from error
+        settle_memory()
         try:
             yield addresses(settings)
         finally:

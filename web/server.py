@@ -42,7 +42,7 @@ SHARE = 3
 MAX_WAITING = 512
 
 _SWEEP_SECONDS = 0.25
-_RENEWAL_SECONDS = 60.0
+_RENEWAL_SECONDS = 5.0
 _FIELD = re.compile(rb"([!#$%&'*+.^`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
 _LISTS = frozenset({b"Accept", b"Accept-Language", b"Accept-Encoding", b"Cache-Control", b"Connection", b"Via", b"X-Forwarded-For"})
 _MAX_FIELDS = 100
@@ -331,7 +331,7 @@ class Servers:
     """The listeners of one process: start them, learn where they listen, stop them."""
 
     def __init__(self, listeners: Sequence[Listener], renew: Callable[[], None] = lambda: None) -> None:
-        """`renew` is called each minute, to take over a new certificate of our own."""
+        """`renew` is called now and then, to take over a new certificate of our own."""
         self.listeners = tuple(listeners)
         self._renew = renew
         self._stop = threading.Event()
@@ -374,12 +374,11 @@ def serve(node: Node) -> Servers:
         Unavailable: the home has no certificate for TLS.
     """
     web = node.settings.web
+    shown = [node.tls]  # before the context is made: the worker may replace it meanwhile
     portal = Listener(
         _address(web.https), compose.portal(node), context=_context(node), threads=web.threads, max_body_bytes=web.max_body_bytes
     )
     plain = Listener(_address(web.http), compose.status(node), threads=max(2, web.threads // 4), max_body_bytes=16_384)
-
-    shown = [node.tls]
 
     def renew() -> None:
         if (found := node.tls) and shown[0] and found.chain_pem != shown[0].chain_pem:  # a new context forgets all sessions

@@ -7,7 +7,6 @@ assessment of the protection level (等保) or of cryptography (密评); it is n
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ from audit.event import Event, Kind
 from audit.permit import Action
 from audit.trail import Receipt
 from authz.decide import Target, service_permit
-from core.errors import Error, Unavailable
-from core.seal import write_durably
+from core.errors import Error
 from core.settings import Settings
 from ops.assess import form, keys, people, records, recovery
 from ops.assess.finding import Check, Evidence, Finding, Grade, Seen, wrong
 from ops.assess.report import markdown
+from ops.filing import filed
 from ops.node import Node, open_node
 
 log = structlog.get_logger()
@@ -57,18 +56,13 @@ def assess(settings: Settings, report: Path | None = None) -> Assessment:
         permit = service_permit(node.world, node.trail, "operator", Action.SYSTEM_ASSESS, Target("system"))
         now = node.clock()
         findings = tuple(findings_of(node, now))
-        text = markdown(settings, now, findings).encode()
         numbers = {str(grade): sum(finding.grade is grade for finding in findings) for grade in Grade}
         failed = [finding.check.id for finding in findings if finding.grade is Grade.WRONG]
-        details = {**numbers, "failed": failed, "sha256": hashlib.sha256(text).hexdigest() if report else ""}
-        if report:
-            _write(report, text)
-        try:
-            (receipt,) = node.trail.append([Event.under(permit, Kind.ASSESSED, "system", details=details)])
-        except BaseException:
-            if report:
-                report.unlink(missing_ok=True)  # a report that nobody recorded proves nothing
-            raise
+
+        def event(sha256: str) -> Event:
+            return Event.under(permit, Kind.ASSESSED, "system", details={**numbers, "failed": failed, "sha256": sha256})
+
+        receipt = filed(node.trail, report, markdown(settings, now, findings), event)
         return Assessment(home=settings.home, at=now, findings=findings, receipt=receipt)
     finally:
         node.close()
@@ -90,10 +84,3 @@ def _looked(check: Check, seen: Seen) -> Iterator[Evidence]:
         yield wrong(
             "this could not be looked at: {reason}", "无法检查：{reason}", reason=str(error).splitlines()[0] if str(error) else check.id
         )
-
-
-def _write(path: Path, text: bytes) -> None:
-    try:
-        write_durably(path, text)
-    except OSError as error:
-        raise Unavailable("`{path}` cannot be written: {reason}", path=path, reason=error.strerror) from error

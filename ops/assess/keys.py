@@ -163,8 +163,8 @@ CHECKS = (
         asks=Text("Every key lies in certified hardware, and none is missing.", "所有密钥存放于经认证的密码设备，且无缺失。"),
         do=Text(
             "Keys in software are sealed with AES-256-GCM under the unsealing secrets; for an assessment they must move to "
-            "a certified device. A key that is missing must be restored (docs/operating.md).",
-            "软件密钥由解封口令经 AES-256-GCM 封存；通过密评须移入经认证的密码设备。缺失的密钥须予恢复（docs/operating.md）。",
+            "a certified device. A key that is missing: docs/emergency-plan/en.md, section 1.",
+            "软件密钥由解封口令经 AES-256-GCM 封存；通过密评须移入经认证的密码设备。密钥缺失见 docs/emergency-plan/zh.md 第一节。",
         ),
         clauses=("GB/T 39786-2021 8.4", "GB/T 39786-2021 8.5"),
         look=_custody,

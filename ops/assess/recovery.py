@@ -9,7 +9,10 @@ from audit import history
 from audit.event import Kind
 from core.clock import span
 from ops import copies
-from ops.assess.finding import Check, Evidence, Seen, Text, advice, good, wrong
+from ops.assess.finding import Check, Evidence, Seen, Text, advice, day, good, wrong
+
+#: A rehearsal that is older proves nothing about today's backups.
+REHEARSED = dt.timedelta(days=100)
 
 
 def _age(seen: Seen) -> Iterator[Evidence]:
@@ -18,8 +21,7 @@ def _age(seen: Seen) -> Iterator[Evidence]:
     if not made:
         yield wrong("no backup was ever made", "从未做过备份")
         return
-    at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=made[0].t)
-    age = dt.timedelta(hours=(seen.now - at) // dt.timedelta(hours=1))
+    age = dt.timedelta(hours=(seen.now - _moment(made[0].t)) // dt.timedelta(hours=1))
     fits = good if age <= settings.late else wrong
     yield fits(
         "the newest backup is {age} old, {size} bytes", "最近的备份距今 {age}，{size} 字节", age=span(age), size=made[0].details["size"]
@@ -38,6 +40,24 @@ def _places(seen: Seen) -> Iterator[Evidence]:
             yield wrong("`{target}` has no backup that is young enough", "`{target}` 没有足够新的备份", target=name)
         else:
             yield good("`{target}` has {name}, read back there", "`{target}` 存有 {name}，已回读校验", target=name, name=newest.name)
+
+
+def _rehearsed(seen: Seen) -> Iterator[Evidence]:
+    told = history.newest(seen.session, Kind.DRILLED)
+    if not told:
+        yield wrong("no restore was ever rehearsed", "从未演练过恢复")
+        return
+    at = _moment(told[0].t)
+    if told[0].body.get("out") != "ok":
+        yield wrong("the last rehearsal, on {day}, failed", "最近一次演练（{day}）未通过", day=day(at))
+    else:
+        fits = good if seen.now - at < REHEARSED else advice
+        facts = {"day": day(at), "name": told[0].details["backup"], "seconds": told[0].details["seconds"]}
+        yield fits("a restore of {name} passed on {day}, in {seconds} s", "{day} 演练恢复 {name} 通过，用时 {seconds} 秒", **facts)
+
+
+def _moment(microseconds: int) -> dt.datetime:
+    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=microseconds)
 
 
 CHECKS = (
@@ -60,5 +80,15 @@ CHECKS = (
         ),
         clauses=("GB/T 22239-2019 8.1.4.9 b",),
         look=_places,
+    ),
+    Check(
+        id="backup.rehearsed",
+        asks=Text("A restore was rehearsed within a quarter, and passed.", "每季度演练一次恢复，且结果通过。"),
+        do=Text(
+            "Run `yumen drill restore --report FILE`, and file the report (docs/emergency-plan/en.md, “Calendar”).",
+            "运行 `yumen drill restore --report FILE` 并归档报告（见 docs/emergency-plan/zh.md“日历”）。",
+        ),
+        clauses=("GB/T 22239-2019 8.1.10.13", "GB/T 39786-2021 8.8"),
+        look=_rehearsed,
     ),
 )

@@ -101,9 +101,9 @@ def test_a_refused_request_is_never_issued(town: Town):
 def test_a_profile_is_for_its_kind_of_subject_and_issued_by_somebody(town: Town):
     with pytest.raises(Malformed):
         town.submit("zhangsan", profile="server")
-    with pytest.raises(Malformed):
+    with pytest.raises(NotFound):
         town.submit("zhangsan", profile="root")
-    with pytest.raises(Malformed):
+    with pytest.raises(NotFound):
         town.submit("zhangsan", profile="nothing")
 
 
@@ -140,6 +140,15 @@ def test_unknown_subjects_and_requests_are_named(town: Town):
         facts(town.snapshot, "server:nowhere")
     with pytest.raises(NotFound, match="99"):
         town.request(99)
+
+
+def test_a_name_that_no_certificate_can_carry_is_refused_before_anybody_approves_it(town: Town):
+    town.move("zhangsan", name="五" * 22)
+    with pytest.raises(Malformed, match="more than 64 octets"):
+        town.submit("zhangsan")
+    assert town.events("code:CA1001 obj:request:*") == []
+    town.move("zhangsan", name="五" * 21)
+    assert town.request(town.submit("zhangsan")).state == "submitted"
 
 
 def test_lists_are_newest_first_and_by_scope(town: Town):

@@ -241,6 +241,7 @@ def test_the_command_ends_with_one_when_something_must_be_put_right(home: Path, 
         "settings.addresses",
         "settings.running",
         "backup.age",
+        "backup.rehearsed",
     }
     chinese = run.invoke(main, ["assess", "--language", "zh"])
     assert "[须整改] settings.mode: 系统以正式模式运行。" in chinese.stdout

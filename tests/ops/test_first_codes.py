@@ -263,14 +263,23 @@ def test_at_a_terminal_the_codes_are_shown_there(service: Service):
     assert service.place.run("ca", "first-codes").returncode == 2
 
 
+def test_a_restore_is_rehearsed_with_the_rights_that_each_role_has(service: Service):
+    place = service.place
+    empty = place.cluster.new_database("template0")
+    assert place.run("backup").returncode == 0
+    ended = place.run("drill", "restore", "--admin-url", place.cluster.url("admin", empty), "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with place.cluster.connect(empty) as connection:
+        left = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname IN ('yumen', 'audit')").fetchall()
+    assert left == [], "the database of the rehearsal is empty again"
+
+
 def test_an_assessment_of_the_production_form_finds_nothing_to_put_right(service: Service):
+    """After a backup was made and a restore rehearsed."""
     place = service.place
     ended = place.run("assess", "--json")
     assert "settings.addresses" in ended.stdout, ended.stderr
     assert ended.returncode == 1, "addresses of this machine alone are no addresses"
-    assert "no backup was ever made" in ended.stdout
-    saved = place.run("backup")
-    assert saved.returncode == 0, saved.stderr
     known = {name: place.addresses[name] for name in ("YUMEN_WEB_HTTP_URL", "YUMEN_WEB_HTTPS_URL")}
     place.addresses |= {"YUMEN_WEB_HTTP_URL": "http://status.example", "YUMEN_WEB_HTTPS_URL": "https://yumen.example"}
     try:

@@ -34,6 +34,15 @@ def test_systemd_understands_every_line(units: Path, name: str):
     assert (ended.returncode, objections) == (0, []), ended.stderr
 
 
+def test_systemd_understands_the_worker_with_its_targets_of_backups(units: Path):
+    folder = units / "yumen-worker.service.d"
+    folder.mkdir()
+    (folder / "backup.conf").write_text((DEPLOY / "systemd" / "backup.conf").read_text("utf-8"))
+    command = ["systemd-analyze", "verify", "--man=no", str(units / "yumen-worker.service")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, [line for line in ended.stderr.splitlines() if "backup.conf" in line or "Unknown" in line]) == (0, [])
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_little_is_left_to_a_process_that_was_taken_over(units: Path, name: str):
     """0 is sealed off, 10 is everything; what remains is the network and what the distribution's kernel offers to all."""

@@ -191,7 +191,7 @@ def test_who_may_passes_and_the_application_is_told_who_it_is(service: Service, 
     told = answer.json()
     assert (told["yumen-subject"], told["yumen-user"], told["yumen-unit"], told["yumen-roles"]) == (person.id, STAFF, person.unit, "staff")
     log, _, index = told["yumen-decision"].rpartition("/")
-    [found] = [one for one in service.events("code:AZ1001 obj:app:files") if one["idx"] == int(index)]
+    [found] = [one for one in service.events("code:AZ1001 actor:application:files") if one["idx"] == int(index)]
     assert log.startswith("access")
     assert found["body"]["out"] == "allow"
     assert gate.seen.requests[-1][0] == "/reports/1?x=%2F"
@@ -201,7 +201,7 @@ def test_without_a_certificate_nobody_is_known(service: Service, gate: Gate):
     before = len(gate.seen.requests)
     closed(gate.get("/reports/1"), 401, "no_certificate")
     assert len(gate.seen.requests) == before
-    assert any(one["body"]["rsn"] == "no_certificate" for one in service.events("code:AZ1001 obj:app:files"))
+    assert any(one["body"]["rsn"] == "no_certificate" for one in service.events("code:AZ1001 actor:application:files"))
 
 
 def test_who_may_not_is_told_why(gate: Gate, user: Issued):
@@ -226,7 +226,7 @@ def test_a_revoked_certificate_is_refused_within_two_seconds(service: Service, g
     while (answer := gate.get("/x", taken.files)).status_code == 200:
         assert time.monotonic() - began < 2
     closed(answer, 401, "revoked")
-    found = service.events("code:AZ1001 obj:app:files")[0]
+    found = service.events("code:AZ1001 actor:application:files")[0]
     assert (found["body"]["rsn"], found["body"]["cert"].partition(":")[2]) == ("revoked", taken.serial)
 
 
@@ -333,7 +333,7 @@ def test_whoever_asks_for_what_cannot_be_read_is_on_record(service: Service, gat
 
 
 def test_outsiders_cannot_fill_the_trail_through_an_applications_gate(service: Service, gate: Gate, user: Issued):
-    before = len(service.events("code:AZ1001 obj:app:files"))
+    before = len(service.events("code:AZ1001 actor:application:files"))
     for number in range(12):
         closed(
             asked(gate, **{"X-Original-URI": "/a//b"} if number % 2 else {}),
@@ -343,7 +343,7 @@ def test_outsiders_cannot_fill_the_trail_through_an_applications_gate(service: S
     for _ in range(12):
         closed(asked(gate, Cookie="__Host-yumen=ys_x"), 403, "cookie")
     assert len([one for one in service.events("code:AZ1005") if one["body"]["rsn"] == "cookie"]) <= 13  # with that of an earlier test
-    assert len(service.events("code:AZ1001 obj:app:files")) - before <= 11  # a minute may turn meanwhile
+    assert len(service.events("code:AZ1001 actor:application:files")) - before <= 11  # a minute may turn meanwhile
     assert asked(gate, **{"Yumen-Subject-Cert": cert_of(user)}).status_code == 204
 
 

@@ -106,6 +106,8 @@ def _agreement(result: Result | None) -> words.Word:
 def _working(row: Any, certificate: x509.Certificate, last: Any, responder: dt.datetime | None, now: dt.datetime) -> words.Word:
     if row.stopped:
         return words.Word(_("Stopped"), "bad")
+    if row.held:
+        return words.Word(_("On hold"), "wait")
     if last is not None and last.next_update <= now:
         return words.Word(_("List overdue"), "bad")
     if responder is not None and responder <= now:

@@ -196,7 +196,7 @@ def why(snapshot: Any, found: Entry) -> SimpleNamespace:
     return SimpleNamespace(
         reason=_reason(body.get("rsn", "")),
         lacked=words.say(words.REASON, told["lacked"]) if "lacked" in told else "",
-        action=action,
+        action=words.say(words.ACTION, action),
         type=told.get("type", ""),
         rule=rule.get("rule", "") or told.get("nearest", ""),
         revision=rule.get("rev"),

@@ -171,6 +171,7 @@ ACTION: Mapping[str, Any] = {
     "backup:make": _l("make a backup"),
     "backup:remove": _l("take away an old backup"),
     "backup:restore": _l("restore a home from a backup"),
+    "drill:perform": _l("rehearse a restore"),
 }
 
 #: What can be done to a request or a certificate.
@@ -206,6 +207,8 @@ REASON: Mapping[str, Any] = {
     "unit-changed": _l("the unit in the directory changed after the request"),
     "owner-changed": _l("the owner changed after the request"),
     "subject-inactive": _l("the person or asset is no longer active"),
+    "not-buildable": _l("the certificate could not be made as asked; tell the operator"),
+    "lint": _l("the certificate would break a rule; tell the operator"),
     "drops-too-much": _l("too many roles would be lost at once"),
     "bad-password": _l("wrong password"),
     "bad-code": _l("wrong one-time code"),
