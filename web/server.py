@@ -109,8 +109,7 @@ class _Request(HTTPRequest):
         if not super().read_request_headers():  # type: ignore[no-untyped-call]
             return False
         if b"Transfer-Encoding" in self.inheaders:
-            self.close_connection = True
-            self.simple_response("411 Length Required", "send the body with a Content-Length")
+            self.simple_response("411 Length Required")
             return False
         length = self.inheaders.get(b"Content-Length", b"0")
         if not length.isdigit() or len(length) > 18 or (self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders):
@@ -123,6 +122,8 @@ class _Request(HTTPRequest):
 
     def simple_response(self, status: str, msg: str | bytes = "") -> None:
         """Refuse the request with a problem document and end the connection."""
+        if str(status).startswith(("411", "501")):  # cheroot says 501 of codings that it does not know
+            status, msg = "411 Length Required", "send the body with a Content-Length"
         number = int(str(status)[:3])
         code = {413: "too-large", 414: "too-large", 500: "internal", 503: "unavailable"}.get(number, "malformed")
         detail = (msg.decode("latin-1") if isinstance(msg, bytes) else msg) or problems.status_line(number)[4:]
@@ -168,8 +169,7 @@ class _Loop:
     def put(self, wire: Wire) -> None:
         """Take a connection back from a worker thread."""
         self._done.put(wire)
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._waker.send(b"\0")
+        self.wake()
 
     def run(self, _expiration_interval: float) -> None:
         """Serve until `stop`."""
