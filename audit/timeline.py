@@ -20,7 +20,7 @@ from core.clock import ZONE
 #: Bars that are drawn at most.
 BARS = 32
 #: Entries of each log that are counted by an index alone, and candidates that must be looked at one by one.
-COUNTED, LOOKED_AT = 1_000_000, 10_000
+COUNTED, LOOKED_AT = 200_000, 10_000
 #: What counts as a no.
 REFUSED = ("deny", "fail", "error")
 

@@ -78,14 +78,17 @@ def submit(tx: Transaction, *, permit: Permit, draft: Draft) -> Request:
 
 
 def renew(tx: Transaction, *, permit: Permit, draft: Draft, previous: str) -> Request:
-    """Take in a new key for the subject of the good certificate `previous` (`cert:…`), approved at once: for Yumen's own.
+    """Take in a key for the subject of the good certificate `previous` (`cert:…`), approved at once: for Yumen's own.
+
+    One that ended while the service was off is followed by one for the same key only: it was never withdrawn.
 
     Raises:
         Denied: a service asks, and only for what it holds: the same subject, in good standing, of the same profile.
     """
     permit.must_cover(Action.REQUEST_SUBMIT, draft.facts.ref)
     held = tx.db.scalar(select(Certificate).where(Certificate.ref_is(previous)))
-    good = held is not None and held.standing is Standing.VALID and held.not_after > tx.now
+    usable = held is not None and (held.not_after > tx.now or held.spki_sha256 == draft.csr.spki_sha256)
+    good = held is not None and held.standing is Standing.VALID and usable
     same = held is not None and (held.subject, held.profile) == (draft.facts.ref, draft.profile)
     if permit.actor.kind is not ActorKind.SERVICE or not (good and same):
         raise Denied("only a certificate in good standing is renewed without an approval; submit a request", reason="not-renewable")

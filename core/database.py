@@ -112,9 +112,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for look-ups, rolled back at the end: close it before asking for a permit."""
-        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
-            yield session
+        """A session for look-ups, rolled back at the end: close it before asking for a permit. `Unavailable` when it cannot be read."""
+        try:
+            with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+                yield session
+        except (DatabaseError, SilentPool) as error:
+            if isinstance(error, OperationalError | SilentPool) or type(error.orig) is sqlite3.DatabaseError:
+                raise Unavailable("the database cannot be read now; try again, and tell the operator if it stays") from error
+            raise
 
     @contextmanager
     def moment(self) -> Iterator[Session]:
@@ -185,11 +190,7 @@ class Database:
             self._thread.writing = False
 
     def jot(self, change: ReturningInsert[Any] | ReturningUpdate[Any]) -> Any:
-        """Change volatile rows by one statement whose commit does not wait for the disk; the value that it returns, if any.
-
-        Raises:
-            Unavailable: as for `writing`.
-        """
+        """Change volatile rows by one statement whose commit does not wait for the disk; what it returns, if any. Raises as `writing`."""
         volatile = {mapper.class_.__tablename__ for mapper in Model.registry.mappers if mapper.class_.__volatile__}
         if self.in_write or getattr(change.table, "name", "") not in volatile:
             raise RuntimeError("only volatile rows are jotted down, and not inside a write transaction")

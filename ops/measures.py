@@ -48,7 +48,7 @@ class State(Collector):
         try:
             with self._database.reading() as session:
                 found = [*self._of_work(session), *self._of_logs(session), *self._of_certificates(session)]
-        except (SQLAlchemyError, Unavailable):
+        except (OSError, SQLAlchemyError, Unavailable):
             found = []
         up.add_metric([], float(bool(found)))
         return [up, *found]

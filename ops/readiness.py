@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import structlog
+from cryptography import x509
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -19,9 +20,9 @@ from audit.trail import Trail
 from authz.world import World
 from ca import authorities, crls
 from ca.status import Responder
-from core.errors import Error
+from core.errors import Error, Unavailable
 from core.settings import Settings
-from ops import fitness, reconcile
+from ops import fitness, homes, reconcile
 from ops.leadership import is_led
 from ops.status import WAITS
 
@@ -58,7 +59,7 @@ class Lead:
         try:
             with self._trail.database.reading() as session:
                 led = is_led(self._settings, session)
-        except SQLAlchemyError:
+        except (OSError, SQLAlchemyError, Unavailable):
             led = True  # that the database cannot be read is told by itself
         if led:
             self._seen_at = self._monotonic()
@@ -80,6 +81,8 @@ def reasons(node: _Parts, lead: Lead) -> list[str]:
     if not lead.look() and lead.missing_seconds > LEADERLESS:
         command = "`yumen serve`, or `yumen worker`" if node.settings.embedded else "`yumen worker`"
         found.append(f"no worker leads for {lead.missing_seconds:.0f} s: nothing is issued and no list is published; run {command}")
+    if _tls_is_over(node):
+        found.append("the service's own TLS certificate is over: the worker replaces it while it runs, read its log")
     try:
         with node.trail.database.reading() as session:
             found += _of_database(node, session)
@@ -96,6 +99,14 @@ def _of_trail(trail: Trail) -> list[str]:
         return []
     waiting = f"; {trail.unproved} events stand and wait for their place in it" if trail.unproved else ""
     return [f"the trail cannot be written: acts, logins and decisions are refused{waiting}"]
+
+
+def _tls_is_over(node: _Parts) -> bool:
+    try:
+        leaf = x509.load_pem_x509_certificates(homes.tls_file(node.settings.home).read_bytes())[0]
+    except OSError:
+        return False  # there is none, or what keeps it from being read is told by itself
+    return leaf.not_valid_after_utc <= node.trail.clock()
 
 
 def _of_database(node: _Parts, session: Session) -> Iterator[str]:

@@ -26,7 +26,7 @@ PORTAL = "server:portal"
 
 
 def renew_listener(node: Node) -> bool:
-    """Put the newest certificate of the listener in place, and ask for the next one when a third of its life is left.
+    """Put the newest certificate of the listener in place, and ask for the next one when a third of its life is left, or it is over.
 
     Gives whether the file changed: the listener must then take the new chain.
     """
@@ -58,7 +58,7 @@ def _put(path: Path, data: bytes, mode: int) -> bool:
 
 
 def _newest(node: Node) -> Certificate | None:
-    which = certificates.Filter(subject=PORTAL, standing=Standing.VALID, unexpired_at=node.clock())
+    which = certificates.Filter(subject=PORTAL, standing=Standing.VALID)
     with node.database.reading() as session:
         return max(certificates.listing(session, which), key=lambda row: row.not_after, default=None)
 

@@ -39,7 +39,7 @@ _AFTER_FAILURE_SECONDS = 2.0
 #: How often it is looked whether a committed event still waits for its place, in seconds.
 _WAITING_SECONDS = 2.0
 #: How often the service's own certificates are looked at, in seconds.
-_RENEWAL_SECONDS = 60.0
+_RENEWAL_SECONDS = 5.0
 #: How often it is looked whether somebody must be told something, in seconds.
 _NOTICES_SECONDS = 5.0
 #: A worker that ends waits so long for a backup on its way, in seconds; what it leaves is swept.

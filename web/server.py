@@ -42,7 +42,7 @@ SHARE = 3
 MAX_WAITING = 512
 
 _SWEEP_SECONDS = 0.25
-_RENEWAL_SECONDS = 60.0
+_RENEWAL_SECONDS = 5.0
 _FIELD = re.compile(rb"([!#$%&'*+.^`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
 _LISTS = frozenset({b"Accept", b"Accept-Language", b"Accept-Encoding", b"Cache-Control", b"Connection", b"Via", b"X-Forwarded-For"})
 _MAX_FIELDS = 100
@@ -109,8 +109,7 @@ class _Request(HTTPRequest):
         if not super().read_request_headers():  # type: ignore[no-untyped-call]
             return False
         if b"Transfer-Encoding" in self.inheaders:
-            self.close_connection = True
-            self.simple_response("411 Length Required", "send the body with a Content-Length")
+            self.simple_response("411 Length Required")
             return False
         length = self.inheaders.get(b"Content-Length", b"0")
         if not length.isdigit() or len(length) > 18 or (self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders):
@@ -123,6 +122,8 @@ class _Request(HTTPRequest):
 
     def simple_response(self, status: str, msg: str | bytes = "") -> None:
         """Refuse the request with a problem document and end the connection."""
+        if str(status).startswith(("411", "501")):  # cheroot says 501 of codings that it does not know
+            status, msg = "411 Length Required", "send the body with a Content-Length"
         number = int(str(status)[:3])
         code = {413: "too-large", 414: "too-large", 500: "internal", 503: "unavailable"}.get(number, "malformed")
         detail = (msg.decode("latin-1") if isinstance(msg, bytes) else msg) or problems.status_line(number)[4:]
@@ -168,8 +169,7 @@ class _Loop:
     def put(self, wire: Wire) -> None:
         """Take a connection back from a worker thread."""
         self._done.put(wire)
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._waker.send(b"\0")
+        self.wake()
 
     def run(self, _expiration_interval: float) -> None:
         """Serve until `stop`."""
@@ -331,7 +331,7 @@ class Servers:
     """The listeners of one process: start them, learn where they listen, stop them."""
 
     def __init__(self, listeners: Sequence[Listener], renew: Callable[[], None] = lambda: None) -> None:
-        """`renew` is called each minute, to take over a new certificate of our own."""
+        """`renew` is called now and then, to take over a new certificate of our own."""
         self.listeners = tuple(listeners)
         self._renew = renew
         self._stop = threading.Event()
@@ -374,12 +374,11 @@ def serve(node: Node) -> Servers:
         Unavailable: the home has no certificate for TLS.
     """
     web = node.settings.web
+    shown = [node.tls]  # before the context is made: the worker may replace it meanwhile
     portal = Listener(
         _address(web.https), compose.portal(node), context=_context(node), threads=web.threads, max_body_bytes=web.max_body_bytes
     )
     plain = Listener(_address(web.http), compose.status(node), threads=max(2, web.threads // 4), max_body_bytes=16_384)
-
-    shown = [node.tls]
 
     def renew() -> None:
         if (found := node.tls) and shown[0] and found.chain_pem != shown[0].chain_pem:  # a new context forgets all sessions

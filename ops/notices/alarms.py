@@ -16,7 +16,7 @@ from authz.snapshot import Freshness, Snapshot
 from ca import crls
 from ca.tables import Authority
 from core.settings import Settings
-from ops import homes, reconcile
+from ops import copies, homes, reconcile
 from ops.notices import outbox
 from ops.notices.due import holders
 from ops.notices.notice import Kind, Planned
@@ -37,6 +37,7 @@ CONCERNED: Mapping[str, tuple[str, ...]] = {
     "directory-stale": _OPERATORS,
     "list-stale": _OPERATORS,
     "certificate-ending": _OPERATORS,
+    "backup-late": _OPERATORS,
 }
 
 
@@ -75,6 +76,8 @@ def standing(settings: Settings, trail: Trail, world: World, session: Session) -
         yield Alarm("directory-stale")
     if world.refused:
         yield Alarm("directory-refused")
+    if copies.problems(settings, session, now):
+        yield Alarm("backup-late")
     for name, own in _own(settings, session):
         if own.not_valid_after_utc - now < min((own.not_valid_after_utc - own.not_valid_before_utc) / LEFT, SOON):
             yield Alarm("certificate-ending", name)

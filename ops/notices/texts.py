@@ -62,6 +62,13 @@ ALARMS: Mapping[str, tuple[Text, Text]] = {
             "It would take away too many roles: the directory from before stays until a security administrator accepts it.",
         ),
     ),
+    "backup-late": (
+        Text("没有足够新的备份", "there is no backup that is young enough"),
+        Text(
+            "至少有一个备份目标没有备份，或最新的备份过旧。请查看 `yumen status` 和工作进程的日志，或运行 `yumen backup`。",
+            "At one target at least. See `yumen status` and the worker's log, or run `yumen backup`.",
+        ),
+    ),
     "certificate-ending": (
         Text("系统自身的证书即将到期：{about}", "a certificate of the service's own ends soon: {about}"),
         Text(

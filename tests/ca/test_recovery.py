@@ -67,6 +67,18 @@ def test_certificates_stand_as_the_list_says_with_its_dates_and_reasons(town: To
     assert [event["rsn"] for event in town.events(f"obj:{lost.ref} code:CA1007")] == ["keyCompromise"]
 
 
+def test_who_was_suspended_before_and_revoked_after_the_backup_is_revoked_with_the_date_of_the_list(town: Town) -> None:
+    certificate = town.issued("zhangsan")
+    suspend = town.permit("zhengshi", Action.CERT_SUSPEND, certificates.target(certificate))
+    with recording(town.trail) as tx:
+        revocation.suspend(tx, certificate.authority, certificate.serial, permit=suspend)
+    found = published(town, {int(certificate.serial, 16): "keyCompromise"})
+    held(town)
+    assert supplied(town, found).revoked == 1
+    assert standing(town, certificate) == (Standing.REVOKED, "keyCompromise")
+    assert town.row(Revocation, certificate.intent_id).at == found.entries[int(certificate.serial, 16)].at
+
+
 def test_serials_that_no_row_knows_stay_on_the_lists_as_long_as_their_authority_lives(town: Town) -> None:
     strangers = {(0x40 << 120) + number: "superseded" for number in range(1, recovery.BATCH + 20)}
     strangers[0x41 << 120] = "certificateHold"

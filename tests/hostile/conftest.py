@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from audit.event import Event, Kind
@@ -67,6 +71,35 @@ def poison(home: Path) -> None:
         return f"{match[1]}:: {base64.b64encode((PAYLOAD + value)[:60].encode()).decode()}"
 
     path.write_text(names.sub(evil, path.read_text("utf-8")), "utf-8")
+
+
+@contextmanager
+def browser(service: Service, uid: str) -> Iterator[httpx.Client]:
+    """Somebody's cookie, or nobody's."""
+    cookie = {"Cookie": f"__Host-yumen={session(service, uid)}"} if uid else {}
+    trust = ssl.create_default_context(cafile=service.told["ca_file"])
+    with httpx.Client(base_url=service.told["https"], verify=trust, headers=cookie, trust_env=False) as client:
+        yield client
+
+
+def form_token(page: httpx.Response) -> str:
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
+    assert found, page.text
+    return found[1]
+
+
+def raw(service: Service, request: bytes) -> bytes:
+    """Everything that is answered to these bytes, which no client library would send, until the end or a silence."""
+    context = ssl.create_default_context(cafile=service.told["ca_file"])
+    port = urlsplit(service.told["https"]).port
+    with socket.create_connection(("127.0.0.1", port), 5) as bare, context.wrap_socket(bare, server_hostname="localhost") as sock:
+        sock.settimeout(3)
+        heard = b""
+        with suppress(TimeoutError, ConnectionError, ssl.SSLError):
+            sock.sendall(request)
+            while data := sock.recv(65_536):
+                heard += data
+        return heard
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,8 @@ import csv
 import html.parser
 import io
 import re
-import socket
-import ssl
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
@@ -20,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.hostile.conftest import PAYLOAD, session
+from tests.hostile.conftest import PAYLOAD, browser, form_token, raw, session
 from tests.web.conftest import AUDITOR, OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Service
 from web import door
 from web.app import create_app
@@ -61,15 +58,6 @@ class Marks(html.parser.HTMLParser):
         self.text += data
 
 
-@contextmanager
-def browser(service: Service, uid: str) -> Iterator[httpx.Client]:
-    """Somebody's cookie, or nobody's."""
-    cookie = {"Cookie": f"__Host-yumen={session(service, uid)}"} if uid else {}
-    trust = ssl.create_default_context(cafile=service.told["ca_file"])
-    with httpx.Client(base_url=service.told["https"], verify=trust, headers=cookie, trust_env=False) as client:
-        yield client
-
-
 def walk(client: httpx.Client) -> Iterator[httpx.Response]:
     """Every page that can be reached by links, from the first on; of pages of one kind at most three."""
     waiting, seen, kinds = ["/", *(address.format(quote(PAYLOAD, safe="")) for address in ECHOING)], set[str](), Counter[str]()
@@ -90,12 +78,6 @@ def read(answer: httpx.Response) -> Marks:
     marks = Marks()
     marks.feed(answer.text)
     return marks
-
-
-def form_token(page: httpx.Response) -> str:
-    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
-    assert found, page.text
-    return found[1]
 
 
 def csr_with_payload() -> str:
@@ -227,13 +209,8 @@ def test_nobody_is_sent_elsewhere_after_the_login(lived: Service, wanted: str) -
     "path", ["//elsewhere.example", "//elsewhere.example/login", "/\\elsewhere.example", "/.//elsewhere.example", "///x.example/%2e%2e"]
 )
 def test_no_address_makes_a_page_or_a_redirect_that_leads_elsewhere(lived: Service, path: str) -> None:
-    context = ssl.create_default_context(cafile=lived.told["ca_file"])
     host = urlsplit(lived.told["https"])
-    with context.wrap_socket(socket.create_connection((host.hostname, host.port), 5), server_hostname="localhost") as sock:
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host.netloc}\r\nConnection: close\r\n\r\n".encode())
-        heard = b""
-        while data := sock.recv(65_536):
-            heard += data
+    heard = raw(lived, f"GET {path} HTTP/1.1\r\nHost: {host.netloc}\r\nConnection: close\r\n\r\n".encode())
     head, _, body = heard.decode().partition("\r\n\r\n")
     marks = Marks()
     marks.feed(body)

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from audit.event import Kind
 from audit.history import newest
 from cli.main import main
 from core.errors import Malformed, Unavailable
-from core.settings import load
-from ops import archive, backup, homes
+from core.settings import Keys, load
+from ops import archive, backup, homes, restore
 from ops.node import Node, open_node
 
 
@@ -146,3 +147,23 @@ def test_a_backup_needs_no_directory(home: Path, tmp_path: Path, monkeypatch: py
     ended = CliRunner().invoke(main, ["backup", "--to", str(tmp_path / "elsewhere")])
     assert ended.exit_code == 0, ended.stderr
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+def test_a_backup_of_a_rewritten_trail_is_refused_and_nothing_is_left_of_it(home: Path, tmp_path: Path) -> None:
+    settings = load({"YUMEN_HOME": str(home)})
+    with sqlite3.connect(home / "yumen.db") as stranger:
+        stranger.execute("DROP TRIGGER trail_event_no_update")
+        stranger.execute("UPDATE trail_event SET body = replace(body, 'ok', 'no') WHERE log = 'ca' AND idx = 5")
+    made = backup.run(settings, tmp_path / "backups", tell=lambda _: None)
+    again = tmp_path / "again"
+    with pytest.raises(Malformed, match=r"does not verify: .*entry 5 of ca/1"):
+        restore.restore(
+            replace(settings, home=again, keys=Keys(web_secret=secret_of(home), worker_secret=secret_of(home))),
+            made.path,
+            tell=lambda _: None,
+        )
+    assert not again.exists()
+
+
+def secret_of(home: Path) -> Path:
+    return home.with_name("var.secret")

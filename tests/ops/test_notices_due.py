@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from authz.people import Holding
+from core.settings import Backup
 from core.settings import Notices as Section
+from ops.notices import alarms, texts
 from ops.notices.notice import Kind
 from tests.ca.conftest import founded, founded_on_postgresql, town  # noqa: F401
 from tests.ca.town import Town
 from tests.ops.told import Told
+from tests.shape.rules import ROOT
 
 BY_MAIL = {"mail_server": "localhost:1", "mail_from": "yumen@jiangzhou.example"}
 
@@ -168,6 +172,22 @@ def test_lists_that_are_late_and_certificates_of_the_service_that_end_are_alarms
     told.turn(minutes=2)
     keys = {key for key, _ in to_whom(told, Kind.ALARM)}
     assert any(key.startswith("alarm:certificate-ending:staff OCSP:") for key in keys), keys
+
+
+def test_every_alarm_has_its_words_and_somebody_who_acts(town: Town):  # noqa: F811
+    told = Told.of(town, **BY_MAIL)
+    assert set(texts.ALARMS) == set(alarms.CONCERNED)
+    assert all(alarms.concerned(told.current(), alarms.Alarm(name)) for name in alarms.CONCERNED)
+    said = (ROOT / "docs" / "notices.md").read_text("utf-8")
+    assert [name for name in alarms.CONCERNED if f"| `{name}` |" not in said] == []
+
+
+def test_a_backup_that_was_never_made_is_an_alarm(town: Town, tmp_path: Path):  # noqa: F811
+    told = Told.of(town, **BY_MAIL)
+    told.settings = replace(told.settings, backup=Backup(targets=f"file://{tmp_path}/backups"))
+    told.turn()
+    told.turn(minutes=2)
+    assert to_whom(told, Kind.ALARM) == [("alarm:backup-late::1", "wujiu")]
 
 
 def test_only_what_a_way_carries_is_planned_for_it(town: Town):  # noqa: F811

@@ -12,15 +12,24 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from audit.permit import Action
+from audit.record import recording
 from audit.verifier.note import Checkpoint, Note
+from authz.decide import Target, service_permit
+from ca import certificates, registration
+from ca.subjects import facts
+from certs import csr
 from core.clock import system
+from core.errors import Denied
 from ops import homes
 from ops.claims import writer_name
 from ops.leadership import FileLeadership
 from ops.node import Node, open_node
-from ops.renewal import renew_listener
+from ops.readiness import reasons
+from ops.renewal import PORTAL, renew_listener
 from ops.status import look
 from ops.worker import Worker
+from tests.ca.town import make_csr
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +147,38 @@ def test_the_listeners_certificate_is_renewed_before_it_ends(settings):
         assert new.serial_number != old.serial_number
         assert new.public_key() == old.public_key()
         assert new.not_valid_after_utc - now > dt.timedelta(days=300)
+    finally:
+        node.close()
+
+
+def test_a_certificate_that_ended_while_all_was_off_is_told_and_replaced(settings):
+    now = system() + dt.timedelta(days=400)
+    node = open_node(settings, role="operator", with_keys=True, clock=lambda: now)
+
+    def told() -> list[str]:
+        return [reason for reason in reasons(node, node.lead) if "TLS certificate is over" in reason]
+
+    try:
+        assert told()
+        renew_listener(node)
+        Worker(node)._jobs[0].do()
+        assert renew_listener(node)
+        assert not told()
+    finally:
+        node.close()
+
+
+def test_one_that_ended_is_followed_by_one_for_the_same_key_only(settings):
+    now = system() + dt.timedelta(days=400)
+    node = open_node(settings, role="operator", with_keys=True, clock=lambda: now)
+    try:
+        with node.database.reading() as session:
+            [old] = certificates.listing(session, certificates.Filter(subject=PORTAL))
+        about = facts(node.world.current(), PORTAL)
+        permit = service_permit(node.world, node.trail, "renewal", Action.REQUEST_SUBMIT, Target(PORTAL, unit=about.unit))
+        draft = registration.Draft(profile=old.profile, csr=csr.parse(make_csr()), facts=about)
+        with pytest.raises(Denied), recording(node.trail) as tx:
+            registration.renew(tx, permit=permit, draft=draft, previous=old.ref)
     finally:
         node.close()
 

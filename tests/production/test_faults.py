@@ -200,6 +200,14 @@ def test_a_frozen_database_is_a_no_within_ten_seconds(production: Production):
             eventually(lambda number=number: decides(production, number), MENDED_SECONDS, "it does not recover")
 
 
+def test_a_killed_database_is_back_by_itself(production: Production):
+    with witnessed(production):
+        production.machine.send("postgresql", signal.SIGKILL)
+        for number in (1, 2):
+            status_is_served(production, number)
+            eventually(lambda number=number: decides(production, number), 3 * MENDED_SECONDS, "it does not recover")
+
+
 def test_a_frozen_worker_ends_what_is_high_risk_and_takes_up_its_work_again(production: Production):
     with production.person("zhaoliu") as registrar, witnessed(production) as witness:
         eventually(lambda: not refuses_high_risk(registrar), MENDED_SECONDS, "it does not begin well")

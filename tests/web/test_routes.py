@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -28,6 +29,13 @@ def test_every_route_declares_who_may_come_in(app: Flask) -> None:
     undeclared = [rule.rule for rule in app.url_map.iter_rules() if not openings(app.view_functions[rule.endpoint])]
     assert undeclared == []
     assert all(route.openings and route.described.summary for route in (*STATUS_ROUTES, *DECISION_ROUTES, *GATE_ROUTES))
+
+
+def test_every_address_that_a_page_or_a_view_names_exists(app: Flask) -> None:
+    sources = [path for pattern in ("web/templates/**/*.html", "web/pages/*.py") for path in Path(__file__).parents[2].glob(pattern)]
+    named = {(path.name, name) for path in sources for name in re.findall(r"""url_for\(\s*["']([\w.]+)["']""", path.read_text("utf-8"))}
+    assert len(named) > 40
+    assert [place for place in sorted(named) if place[1] not in app.view_functions] == []
 
 
 def test_every_route_for_programs_is_described(app: Flask) -> None:

@@ -137,7 +137,7 @@ def begin_again() -> str:
 
 @blueprint.post("/authenticator/connect")
 @door.open_to(door.PERSON)
-def connectagain() -> AnyResponse:
+def connect_again() -> AnyResponse:
     """The first code of the new phone."""
     form, person, permit = forms.NewPhone(), door.caller().person, door.permit(Action.TOTP_ENROL, _myself())
     assert person is not None

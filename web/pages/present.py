@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -22,6 +23,9 @@ from web import door
 from web.pages import language, lifeline, words
 
 OPEN = frozenset({"submitted", "approved", "issuing"})
+
+#: Pseudonyms, serial numbers and the like, and as much of them as a list shows.
+_LONG = re.compile(r"((?:p_)?[0-9a-f]{8})[0-9a-f]{16,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,8 @@ def entry(row: Any, proof: str = "") -> SimpleNamespace:
         authentication=words.say(words.AUTHENTICATION, actor.get("auth", "none")),
         roles=", ".join(str(words.say(words.ROLE, role)) for role in actor.get("roles", ())) or "–",
         by=person(actor.get("id", "")),
+        by_short=_short(":".join(filter(None, (actor.get("k", ""), actor.get("id", ""))))),
+        object_short=_short(str(body.get("obj", ""))),
         object=body.get("obj", ""),
         outcome=words.mark(words.OUTCOME, body.get("out", "")),
         reason=words.say(words.REASON, body.get("rsn", "")),
@@ -197,6 +203,11 @@ def entry(row: Any, proof: str = "") -> SimpleNamespace:
         body=row.raw.decode(),
         proof=proof,
     )
+
+
+def _short(stored: str) -> str:
+    """Pseudonyms and serial numbers cut to what tells them apart at a glance."""
+    return _LONG.sub(r"\1…", stored)
 
 
 def head(log: Any) -> SimpleNamespace:
