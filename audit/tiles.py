@@ -76,6 +76,8 @@ class PublishedLog:
         self.log, self.epoch, self.origin = log, row.epoch, row.origin
         self._session = session
         self._cache: dict[tuple[int, int], list[bytes]] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
+        self._note = b""
 
     @property
     def name(self) -> str:
@@ -90,6 +92,11 @@ class PublishedLog:
 
     def node(self, level: int, index: int) -> bytes:
         """Root of the perfect subtree over the leaves `[index << level, (index + 1) << level)`."""
+        if (level, index) not in self._nodes:
+            self._nodes[level, index] = self._root(level, index)
+        return self._nodes[level, index]
+
+    def _root(self, level: int, index: int) -> bytes:
         tile_level, height = divmod(level, 8)
         first = index << height
         hashes = self._hashes(tile_level, first // TILE_WIDTH)
@@ -144,16 +151,18 @@ class PublishedLog:
         return b"".join(parts)
 
     def checkpoint(self) -> bytes:
-        """The newest published note.
+        """The newest published note, when it was first asked for here.
 
         Raises:
             Unavailable: none was published yet.
         """
-        mine = (TrailCheckpoint.log == self.log, TrailCheckpoint.epoch == self.epoch)
-        note = self._session.scalar(select(TrailCheckpoint.note).where(*mine).order_by(TrailCheckpoint.size.desc()).limit(1))
-        if note is None:
-            raise Unavailable("no checkpoint of `{log}` was signed yet; try again in a second", log=self.name)
-        return note.encode()
+        if not self._note:
+            mine = (TrailCheckpoint.log == self.log, TrailCheckpoint.epoch == self.epoch)
+            note = self._session.scalar(select(TrailCheckpoint.note).where(*mine).order_by(TrailCheckpoint.size.desc()).limit(1))
+            if note is None:
+                raise Unavailable("no checkpoint of `{log}` was signed yet; try again in a second", log=self.name)
+            self._note = note.encode()
+        return self._note
 
     def signed_at(self) -> int | None:
         """When the newest published note was kept, in microseconds since 1970; None while there is none."""

@@ -70,8 +70,9 @@ def assess(settings: Settings, report: Path | None = None) -> Assessment:
 
 def findings_of(node: Node, now: dt.datetime, checks: tuple[Check, ...] = CHECKS) -> Iterator[Finding]:
     """What each check finds at `now`; a check that cannot look finds that."""
+    apart = now - node.clock()
     with node.database.reading() as session:
-        seen = Seen(settings=node.settings, session=session, snapshot=node.world.current(), now=now)
+        seen = Seen(settings=node.settings, session=session, snapshot=node.world.current(), now=now, clock=lambda: node.clock() + apart)
         for check in checks:
             yield Finding(check=check, evidence=tuple(_looked(check, seen)))
 

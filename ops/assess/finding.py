@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from authz.snapshot import Snapshot
+from core.clock import Clock
 from core.settings import Settings
 
 LANGUAGES = ("zh", "en")
@@ -46,12 +47,15 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What checks look at, all at one moment."""
+    """What checks look at."""
 
     settings: Settings
     session: Session
     snapshot: Snapshot
+    #: When the assessment began.
     now: dt.datetime
+    #: The time at this moment: others go on writing meanwhile.
+    clock: Clock
 
 
 Look = Callable[[Seen], Iterator[Evidence]]

@@ -124,7 +124,8 @@ def _kernel(_: Seen) -> Iterator[Evidence]:
 
 def _others(seen: Seen) -> Iterator[Evidence]:
     newest = search.find(seen.session, search.parse_query(""), limit=1).entries
-    ahead = max((each.at - seen.now for each in newest), default=dt.timedelta())
+    now = seen.clock()  # after the look: whoever wrote before it did so before now
+    ahead = max((each.at - now for each in newest), default=dt.timedelta())
     if ahead > APART:
         yield wrong(
             "the newest record is {seconds} s ahead of this clock: it was set back",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.event import listen
 
 from audit.export import bundle, verifier_app
 from audit.search import find, parse_query
@@ -57,6 +58,17 @@ def alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the verifier as an auditor would: isolated, without site packages, environment or repository."""
     command = [sys.executable, "-I", "-S", "yumen-verify.pyz", *arguments]
     return subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, check=False)
+
+
+def test_a_large_bundle_asks_for_each_tile_and_head_once(home: Home) -> None:
+    home.trail.append([decision(number) for number in range(600)])
+    home.publisher.publish()
+    with home.database.reading() as session:
+        found = find(session, parse_query("log:access"), limit=500).entries
+    asked: list[str] = []
+    listen(home.database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    assert check_bundle(bundle(home.trail, found), home.keys).events == {"access/1": 500}
+    assert len(asked) < 40
 
 
 def test_it_is_verified_offline_in_an_empty_environment(home: Home, exported: bytes, tmp_path: Path) -> None:

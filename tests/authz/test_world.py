@@ -341,11 +341,18 @@ def test_rows_that_somebody_else_wrote_are_read_and_put_right(place):
         with recording(place.leading) as tx:
             row = tx.db.scalars(select(EntryRow).where(EntryRow.dn == GROUP)).one()
             row.attributes = row.attributes.replace(MEMBER, province.person_dn("zhangsan", "qinghe.linhe.jiangzhou"))
-            row.revision = changed(tx.db)
-            tx.db.execute(update(DirectoryState).values(revision=row.revision))
+            row.revision = forged = changed(tx.db)
+            tx.db.execute(update(DirectoryState).values(revision=forged))
             tx.record(_some_event(place))
-        wait_until(lambda: not approves(world, place).allowed)
-        wait_until(lambda: approves(world, place).allowed)
+        wait_until(lambda: _written(place) > forged)
+        wait_until(lambda: world.current().revision > forged)
+        assert approves(world, place).allowed
+
+
+def _written(place):
+    """The revision in which the leader wrote the directory last."""
+    with place.leading.database.reading() as session:
+        return session.get_one(DirectoryState, 1).revision
 
 
 def test_rows_that_were_forged_unseen_are_put_right_within_a_minute(place, monkeypatch):

@@ -10,6 +10,7 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,6 +161,17 @@ def _see_rows_again(node: Node) -> None:
     """Rows changed behind the back raise no revision: let the snapshot be built anew."""
     node.world._keep(replace(node.world._kept[0], revision=-1))
     node.world.refresh()
+
+
+def test_what_others_write_meanwhile_is_not_from_the_future(node: Node):
+    """An assessment takes its time, and the service goes on."""
+    began = node.clock()
+    checks = (CHECKS["settings.software"], CHECKS["clock.agrees"])
+    found = assess.findings_of(node, began, checks)
+    next(found)
+    time.sleep(2.5)
+    alarm(node)
+    assert next(found).grade is Grade.GOOD
 
 
 def test_whether_anybody_keeps_the_clock_is_told(node: Node):
