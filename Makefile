@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test check demo proof bench lock clean setup components
+.PHONY: run test check demo proof bench guide lock clean setup components
 
 PYTHON ?= python3
 UV ?= uv
@@ -43,6 +43,11 @@ proof: .venv/dev $(CATALOGUES) components
 
 bench: .venv/dev $(CATALOGUES)
 	@$(BIN)/python -m bench
+
+# The pictures of docs/guide, made anew: each role's journey in a browser.
+guide: .venv/dev $(CATALOGUES) components
+	YUMEN_GUIDE=1 $(BIN)/python -m pytest --quiet -m proof tests/pages/test_guide.py
+	$(BIN)/python -m pytest --quiet -m "not proof" tests/pages/test_guide.py
 
 components:
 	@$(PYTHON) tests/components.py --install
