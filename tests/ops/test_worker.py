@@ -159,7 +159,7 @@ def test_a_certificate_that_ended_while_all_was_off_is_told_and_replaced(setting
         return [reason for reason in reasons(node, node.lead) if "TLS certificate is over" in reason]
 
     try:
-        assert told()
+        wait_for(told)  # the first look at the rows comes a moment after the start
         renew_listener(node)
         Worker(node)._jobs[0].do()
         assert renew_listener(node)
