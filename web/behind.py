@@ -14,6 +14,7 @@ import asyncio
 import io
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +45,8 @@ HEAD_SECONDS = 10
 MAX_HEAD_BYTES = 65_536
 #: Largest body that is read only to be refused: more than nginx lets through.
 MAX_UNREAD_BYTES = 2_097_152
+#: Seconds for which answers close their connections before the end: what nginx sends into one that is closed, it may not repeat.
+DRAIN_SECONDS = 1.0
 #: Seconds that requests which were begun may take at the end.
 STOP_SECONDS = 15.0
 
@@ -72,6 +75,7 @@ class SocketListener:
         self._signal.add_cb(self._ended.set)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._aside = ThreadPoolExecutor(threads, "web")
+        self._closing = threading.Event()
 
     def start(self) -> None:
         """Take the path, replacing the socket of a process that is gone, and serve in threads of granian's.
@@ -103,6 +107,8 @@ class SocketListener:
         if self._loop is None:
             return
         self._path.unlink(missing_ok=True)
+        self._closing.set()
+        time.sleep(DRAIN_SECONDS)
         self._signal.set()
         if not self._ended.wait(STOP_SECONDS):
             log.warning("requests were still under way at the end", seconds=STOP_SECONDS)
@@ -112,7 +118,7 @@ class SocketListener:
 
     def answer(self, proto: Any, scope: Mapping[str, Any]) -> int:
         """Let the application answer one request; granian calls this in one of its threads, and `proto` takes the answer."""
-        reply = _Reply(proto, self._aside)
+        reply = _Reply(proto, self._aside, self._closing)
         reply.finish(lambda: self._begin(scope, reply))
         return 0
 
@@ -128,8 +134,8 @@ class SocketListener:
 class _Reply:
     """One answer under way: WSGI's `start_response`, and `web.answers.Later`."""
 
-    def __init__(self, proto: Any, aside: ThreadPoolExecutor) -> None:
-        self._proto, self._aside = proto, aside
+    def __init__(self, proto: Any, aside: ThreadPoolExecutor, closing: threading.Event) -> None:
+        self._proto, self._aside, self._closing = proto, aside, closing
         self._status, self._fields = 500, list[tuple[str, str]]()
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
@@ -149,7 +155,8 @@ class _Reply:
             log.exception("request failed")
             body = problems.document("internal", "something went wrong inside; the operator's log has the reason")
             self("500 Internal Server Error", [("Content-Type", problems.MEDIA_TYPE), ("Cache-Control", "no-store")])
-        self._proto.response_bytes(self._status, self._fields, body)
+        fields = [*self._fields, ("Connection", "close")] if self._closing.is_set() else self._fields
+        self._proto.response_bytes(self._status, fields, body)
 
     def finish_aside(self, answer: Callable[[], Iterable[bytes]], /) -> None:
         """The same in another thread, which may wait."""

@@ -246,7 +246,7 @@ def test_another_worker_goes_on_and_nothing_is_issued_twice(place, elsewhere, no
     for child in (first, second):
         if child.poll() is None:
             child.terminate()
-            assert child.wait(40) == 0  # who was frozen finds one dead connection after the other, on a busy machine
+            assert child.wait(20) == 0
 
 
 def twice(node: Node) -> list[int]:
