@@ -89,7 +89,9 @@ def _store(node: Node, made: Made, target: Target, by: str) -> str:
 
 
 def _let_go(node: Node, target: Target, by: str) -> None:
-    """Take away what is over; `target` has just taken a newer one."""
+    """Take away what is over; `target` has just taken a newer one. A clock that was stepped does not tell what is over."""
+    if node.hour.doubtful:
+        return
     settings = node.settings.backup
     with node.database.reading() as session:
         known = {copy.name: copy for copy in copies.listing(session, _MOST) if copy.target == target.name}
