@@ -39,6 +39,7 @@ demo: .venv/run $(CATALOGUES)
 # The long forms: kills, soaks, sizes, and a minimal Debian.
 proof: .venv/dev $(CATALOGUES) components
 	$(BIN)/python -m pytest -m proof --timeout 3600
+	$(BIN)/python -m pytest -m "hypothesis and not proof" --hypothesis-profile proof --timeout 3600
 	tests/bare/run
 
 bench: .venv/dev $(CATALOGUES)

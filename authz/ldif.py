@@ -7,7 +7,6 @@ Passwords are Argon2id, written as OpenLDAP's argon2 module writes them: `{ARGON
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import threading
 import time
@@ -205,7 +204,7 @@ def _attribute(number: int, line: str) -> tuple[str, str]:
     if value.startswith(":"):
         try:
             return name.lower(), base64.b64decode(value[1:].strip(" "), validate=True).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise Malformed("line {line} of the directory file holds base64 that is no UTF-8 text", line=number) from error
     if not value.isascii() or not value.isprintable():
         raise Malformed("line {line} of the directory file holds characters outside ASCII; write `name:: base64`", line=number)

@@ -9,9 +9,16 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import components
 from tests.postgres import Cluster
+
+# A property speaks of values: a slow machine says nothing of it, and the suite asks for the same values each time.
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# `make proof` asks for other values, and for more of them.
+settings.register_profile("proof", settings.get_profile("suite"), derandomize=False, max_examples=2_000)
+settings.load_profile("suite")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

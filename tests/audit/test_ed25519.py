@@ -56,7 +56,7 @@ def test_encodings_of_no_point_are_refused() -> None:
     assert not valid(minus_zero, b"", signed)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.integers(0, 511))
 def test_it_agrees_with_cryptography(seed: bytes, message: bytes, bit: int) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)

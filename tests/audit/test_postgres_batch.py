@@ -19,7 +19,7 @@ _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_TEXT, st.integers(-(1 << 63), (1 << 63) - 1), st.binary())))
 def test_arrays_arrive_as_they_were(home: Home, rows: list[tuple[str, int, bytes]]) -> None:
     texts, numbers, octets = ([row[at] for row in rows] for at in range(3))

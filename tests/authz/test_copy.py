@@ -239,7 +239,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_steps)
 def test_whatever_happens_the_copy_ends_as_the_server_is_and_no_failure_changes_it(steps):
     server, clock = Server(), Clock()

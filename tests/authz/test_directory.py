@@ -33,6 +33,7 @@ def test_whatever_is_written_is_read_back(made):
         "dn: uid=x\nphoto:< file:///etc/passwd\n",
         "dn: uid=x\ncn:: !!!\n",
         "dn: uid=x\ncn:: /w==\n",
+        "dn: uid=x\ncn:: \u02ddyg=\n",
         "dn: uid=x\ncn: 张三\n",
         " continues nothing\n",
         "dn: uid=x\ncn;binary: x\n",

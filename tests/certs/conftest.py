@@ -3,14 +3,9 @@
 import datetime as dt
 
 import pytest
-from hypothesis import settings
 
 from certs.suites import SUITES
 from tests.certs.hierarchy import NOW, House, house_of
-
-# A busy machine is no failure.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 
 @pytest.fixture

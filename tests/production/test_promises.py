@@ -16,6 +16,7 @@ from cryptography.x509 import ocsp
 from authz import province
 from cli.story.ending import REFUSED_SECONDS, certificate_ref, measure, question
 from core.errors import Error
+from tests.pace import in_time
 from tests.production.machine import until
 from tests.production.stage import BUREAU, FAR_REGISTRAR, NEWCOMER, SECURITY, Direct, Production
 
@@ -90,6 +91,7 @@ def ocsp_says(api: Direct, chain: list[x509.Certificate], authority: str) -> str
     return response.certificate_status.name if good else response.response_status.name
 
 
+@in_time
 def test_a_revoked_certificate(production: Production, oa: dict[int, Direct]):
     pem = production.certify(WHO, FAR_REGISTRAR)
     chain = x509.load_pem_x509_certificates(pem.read_bytes())
@@ -111,6 +113,7 @@ def test_a_revoked_certificate(production: Production, oa: dict[int, Direct]):
         within_two_seconds("revoked", probes, lambda: registrar.post(revoke, {"reason": "keyCompromise"}))
 
 
+@in_time
 def test_a_role_removed_in_the_directory(production: Production, oa: dict[int, Direct]):
     asked = question(WHO, "submit", "elsewhere")
     record = f"dn: {province.group_dn('staff', BUREAU)}\nchangetype: modify\n{{}}: member\nmember: {DN}\n"
@@ -119,6 +122,7 @@ def test_a_role_removed_in_the_directory(production: Production, oa: dict[int, D
     within_two_seconds("role removed", probes, lambda: production.change(take), lambda: production.change(give))
 
 
+@in_time
 def test_a_disabled_person(production: Production, oa: dict[int, Direct], sessions: dict[int, Direct]):
     asked = question(WHO, "read", "elsewhere")
     record = f"dn: {DN}\nchangetype: modify\n{{}}: employeeType\nemployeeType: inactive\n"
@@ -128,6 +132,7 @@ def test_a_disabled_person(production: Production, oa: dict[int, Direct], sessio
     within_two_seconds("disabled", probes, lambda: production.change(take), lambda: production.change(give))
 
 
+@in_time
 def test_a_blocked_person(production: Production, sessions: dict[int, Direct]):
     probes = at_both(lambda number: refused(lambda: sessions[number].get("/api/v1/me")))
     with production.person(SECURITY) as security:
@@ -141,6 +146,7 @@ def test_an_ended_session(sessions: dict[int, Direct]):
     within_two_seconds("session ended", probes, lambda: sessions[1].delete("/api/v1/sessions/current"))
 
 
+@in_time
 def test_a_withdrawn_grant(production: Production, oa: dict[int, Direct]):
     asked = question("zhaoliu", "submit", "plan-2026")
     probes = at_both(lambda number: denied(oa[number].post("/access/v1/evaluation", asked)))

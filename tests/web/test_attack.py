@@ -81,7 +81,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(_PIECES, min_size=1, max_size=10)
     | st.lists(_PIECES, min_size=1, max_size=2).map(lambda fields: [b"POST / HTTP/1.1\r\nHost: x\r\n", *fields, b"\r\n", b"GET /hidden"])
