@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,9 +178,8 @@ def running(made: Path, folder: Path, library: Path, seconds: int = 0) -> Iterat
     shutil.copy(made.with_name("var.secret"), folder / "var.secret")
     own = addresses()
     told = json.loads((home / "demo.json").read_bytes())
-    own["YUMEN_WEB_HTTP_URL"] = load(
-        {"YUMEN_HOME": str(home)}
-    ).web.http_url  # as certificates and lists have it, wherever the service listens now
+    settings = load({"YUMEN_HOME": str(home)})
+    own["YUMEN_WEB_HTTP_URL"] = settings.web.http_url  # as certificates and lists have it, wherever the service listens now
     told |= {"https": own["YUMEN_WEB_HTTPS_URL"], "http": f"http://{own['YUMEN_WEB_HTTP']}"}
     faulty = Faulty(home, folder / "fault", told, seconds)
     faulty.fault()
@@ -240,7 +240,10 @@ def test_a_disk_that_takes_nothing_is_a_no_that_is_said_everywhere(faulty: Fault
         faulty.status_is_served()
         assert "审计记录暂时无法写入" in faulty.sign_in_page("lisi", "zh")
         assert "the trail cannot be written now" in faulty.sign_in_page("lisi", "en").lower()
+        with ThreadPoolExecutor(16) as crowd:  # more connections to the database than there were
+            list(crowd.map(lambda _: faulty.reasons(), range(64)))
     soon(faulty.decides, MENDED_SECONDS, "it does not recover")
+    assert all(faulty.decides() for _ in range(40)), "it recovered in part"
     assert faulty.metric("yumen_trail_closed") == 0
 
 
