@@ -287,7 +287,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "silent clients are dropped",
-        "web/server.py",
+        "web/loop.py",
         "                self._sweep(swept)\n",
         "",
         "tests/web/test_server.py::test_a_handshake_has_five_seconds",
