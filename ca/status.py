@@ -279,12 +279,17 @@ class Responder:
             status, revision = _status(cursor, desk.authority, request.serial)
         known = _Known(status)
         if not isinstance(status, ocsp.Unknown):
-            with self._lock:
-                if self._seen.desks.get(desk.authority) is desk and revision >= self._seen.revision:
-                    self._kept[desk.authority, request.serial] = known
-                    while len(self._kept) > CACHED_SERIALS:
-                        self._kept.popitem(last=False)
+            self._keep(desk, request.serial, known, revision)
         return self._signed_from(known, desk, request, now)
+
+    def _keep(self, desk: _Desk, serial: int, known: _Known, revision: int) -> None:
+        """Keep what was read of a serial, unless a later poll knows better."""
+        with self._lock:
+            if self._seen.desks.get(desk.authority) is not desk or revision < self._seen.revision:
+                return
+            self._kept[desk.authority, serial] = known
+            while len(self._kept) > CACHED_SERIALS:
+                self._kept.popitem(last=False)
 
     def _signed_from(self, known: _Known, desk: _Desk, request: ocsp.Request, now: dt.datetime) -> Answer:
         assert desk.template is not None
