@@ -93,8 +93,7 @@ def _expiry(facts: Mapping[str, Any], url: str) -> tuple[Text, Text]:
     about = Text(facts["subject"] or "您的个人证书", facts["subject"] or "your personal certificate")
     title = Text(f"证书将在 {days} 天内到期", f"a certificate ends within {days} {'day' if days == 1 else 'days'}")
     return title, Text(
-        f"您负责的证书（{about.zh}，序列号 {serial}）将于 {_when(moment).zh} 到期，到期后不能再用于登录和签名。\n"
-        f"请在到期前续期：{way}",
+        f"您负责的证书（{about.zh}，序列号 {serial}）将于 {_when(moment).zh} 到期，到期后不能再用于登录和签名。\n请在到期前续期：{way}",
         f"A certificate that you answer for ({about.en}, serial {serial}) ends on {_when(moment).en}. After that it opens nothing.\n"
         f"Renew it before: {way}",
     )
