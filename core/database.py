@@ -354,36 +354,15 @@ def _sqlite(path: Path, synchronous: str, **pool: Any) -> Engine:
         connection.isolation_level = None  # we begin transactions ourselves; the driver would begin them too late
         for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
+        entry.info["reads_only"] = not os.access(path, os.W_OK)  # SQLite does so without a word, and would for ever
 
-        entry.info["reads_only"] = not isinstance(engine.pool, NullPool) and _reads_only(connection)
-
-    @event.listens_for(engine, "checkin")
-    def _forget(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-        """What was opened while the disk was read-only would stay so for ever: whoever comes next gets another one."""
-        if entry.info.get("reads_only"):
-            entry.invalidate()
+    event.listen(engine, "checkin", lambda _, entry: entry.invalidate() if entry.info.get("reads_only") else None)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("yumen_write") else "BEGIN")
 
     return engine
-
-
-def _reads_only(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite could open its file for reading only; it does so without a word when it may not write."""
-    patience = connection.execute("PRAGMA busy_timeout").fetchone()[0]
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        connection.execute("BEGIN")  # an immediate one would become a reading one, also without a word
-        connection.execute("PRAGMA user_version = 0")
-    except sqlite3.OperationalError as error:
-        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY  # the last octet is the kind, before it stands its cause
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        connection.execute(f"PRAGMA busy_timeout = {patience}")
-    return False
 
 
 def open_postgres(url: str) -> Database:
