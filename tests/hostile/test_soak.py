@@ -36,6 +36,8 @@ CLIENTS = 6
 LOAD = 0.8
 #: Share of answers that may say "not now, nothing was changed": so the trail ends its wait for a machine that stands still.
 REFUSED = 0.001
+#: What glibc reserves for an arena on a machine of 64 bits.
+ARENA = 64 << 20
 
 
 class Look(NamedTuple):
@@ -94,6 +96,14 @@ class Site:
         ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
         processor = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
         return Look(int(status["VmRSS"]) / 1024, len(list((folder / "fd").iterdir())), int(status["Threads"]), log, processor, work())
+
+
+def arenas(process: int) -> int:
+    """How many arenas of the C library a process has beside its first: each reserves 64 MB at a multiple of them."""
+    regions = re.findall(r"^(\w+)-(\w+) (\S+) \S+ 00:00 0 *$", Path(f"/proc/{process}/maps").read_text(), re.MULTILINE)
+    ends = {int(start, 16): int(end, 16) for start, end, flags in regions if flags == "---p"}
+    used = {int(start, 16): int(end, 16) for start, end, flags in regions if flags == "rw-p"}
+    return sum(start % ARENA == 0 and ends.get(end, end) == start + ARENA for start, end in used.items())
 
 
 def work() -> float:
@@ -280,6 +290,7 @@ def test_what_grows_is_seen(last: dict[str, float], waited: float, cost: float, 
 
 def test_under_load_nothing_grows(site: Site) -> None:
     flat(soak(site, SHORT), descriptors=60)
+    assert arenas(site.process.pid) <= 1  # what one thread gave back serves the others
 
 
 @pytest.mark.proof
