@@ -15,14 +15,18 @@ from audit.permit import Action, Actor, ActorKind, Permit
 from audit.record import recording
 from authz.caller import Caller
 from authz.decide import Target, require
+from authz.province import QUICK
+from bench import servers
 from bench.limits import a_second
+from bench.province import Size, write
 from bench.rounds import Row, Spread, compared, in_turn
+from bench.site import SEED, make_site
 from ca import registration
 from ca.registration import Draft
 from ca.subjects import facts
 from ca.worker import BATCH, Worker
 from certs import csr
-from core.settings import load
+from core.settings import Settings, load
 from ops.demo import make_demo
 from ops.first import request_der
 from ops.node import Node, open_node
@@ -31,37 +35,47 @@ from ops.node import Node, open_node
 NUMBER = 4 * BATCH
 #: Seconds that the signatures alone are measured in each round.
 SECONDS = 1.0
+#: The directory of the home of production: it is not what is measured.
+SMALL = Size(units=60, staff=500, grants=0)
 #: Who asks, and who approves.
 STAFF, REGISTRAR, PROFILE = "zhangsan", "zhaoliu", "staff-sign"
 
 
 def issuance(folder: Path) -> Iterator[Row]:
-    """Batches of a demonstration home, on its SQLite."""
+    """Batches of a demonstration home, on its SQLite; and of a home of production, where there is a PostgreSQL for it."""
     make_demo(folder / "home", {}, tell=lambda _step: None)
-    with closing(open_node(load({"YUMEN_HOME": str(folder / "home")}), role="operator", with_keys=True)) as node:
-        yield from measured(node, "SQLite")
+    yield from _measured(load({"YUMEN_HOME": str(folder / "home")}), "SQLite")
+    if not servers.missing():
+        with closing(
+            make_site(folder / "issuance", lambda path: write(path.parent, SMALL, seed=SEED, hasher=QUICK), over_ldap=False)
+        ) as site:
+            yield from _measured(site.settings("yumen_worker"), "PostgreSQL")
 
 
-def measured(node: Node, database: str) -> Iterator[Row]:
-    """Certificates a second of the worker of `node`, and what each costs."""
-    assert node.works is not None
-    worker, busy = Worker(node.works), list[float]()
+def _measured(settings: Settings, database: str) -> Iterator[Row]:
+    """Certificates a second of the worker of this home, and what each costs it."""
+    busy: list[float] = []
+    with closing(open_node(settings, role="operator", with_keys=True)) as node:
+        assert node.works is not None
+        worker = Worker(node.works)
 
-    def made() -> float:
-        approve(node, NUMBER)
-        began, worked = time.perf_counter(), time.process_time()
-        number = 0
-        while some := len(worker.issue()):
-            number += some
-        took = time.perf_counter() - began
-        assert number == NUMBER
-        busy.append((time.process_time() - worked) / number * 1e6)
-        return number / took
+        def made() -> float:
+            approve(node, NUMBER)
+            began, worked = time.perf_counter(), time.process_time()
+            number = 0
+            while some := len(worker.issue()):
+                number += some
+            took = time.perf_counter() - began
+            assert number == NUMBER
+            busy.append((time.process_time() - worked) / number * 1e6)
+            return number / took
 
-    rates, limits = in_turn(made, lambda: a_second(verify_and_sign(), SECONDS))
-    note = f"batches of {BATCH} on {database}, with intent and events; more is better"
-    yield compared("approved requests to certificates", "/s", rates, "one request's signature verified, one made", limits, note)
-    yield Row("processor time of one certificate", "µs", Spread.of(busy), note="of the worker's process")
+        rates, limits = in_turn(made, lambda: a_second(verify_and_sign(), SECONDS))
+    note = f"batches of {BATCH}, with intent and events; more is better"
+    yield compared(
+        f"approved requests to certificates, {database}", "/s", rates, "one request's signature verified, one made", limits, note
+    )
+    yield Row(f"processor time of one certificate, {database}", "µs", Spread.of(busy), note="of the worker's process")
 
 
 def verify_and_sign() -> Callable[[], object]:
