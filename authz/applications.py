@@ -68,15 +68,21 @@ class Registration:
     #: Whether its proxy may ask at the gate for the people who stand before it.
     proxy: bool = False
 
-    def problems(self) -> list[str]:
-        """What is wrong with it."""
-        found = [] if _ID.fullmatch(self.id) else [f"id `{self.id}`"]
-        found += [f"name `{name}`" for name in (*self.actions, *self.types) if not _NAME.fullmatch(name)]
-        if max(len(self.actions), len(self.types)) > MAX_NAMES:
-            found.append(f"more than {MAX_NAMES} actions or types")
-        if len(self.asserts) > MAX_ASSERTS:
-            found.append(f"more than {MAX_ASSERTS} properties")
-        return found + [f"property `{name}`" for name in self.asserts if not _PROPERTY.fullmatch(name)]
+    def check(self) -> None:
+        """Refuse names that are none, and more of them than an event holds.
+
+        Raises:
+            Malformed: says which.
+        """
+        named = ((_ID, [self.id]), (_NAME, [*self.actions, *self.types]), (_PROPERTY, self.asserts))
+        if wrong := [f"`{name}`" for pattern, names in named for name in names if not pattern.fullmatch(name)]:
+            raise Malformed("the registration holds {names}; use letters, digits, dots and dashes", names=", ".join(wrong))
+        if max(len(self.actions), len(self.types)) > MAX_NAMES or len(self.asserts) > MAX_ASSERTS:
+            raise Malformed(
+                "an application has at most {names} actions, as many types, and {properties} properties; register fewer",
+                names=MAX_NAMES,
+                properties=MAX_ASSERTS,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +106,12 @@ def register(tx: Transaction, registration: Registration, *, permit: Permit) -> 
     """Register an application, and as an asset of its own, so that it can have a certificate.
 
     Raises:
-        Malformed: a name outside the allowed letters.
+        Malformed: as `Registration.check`.
         Conflict: the id is taken.
     """
     permit.must_cover(Action.APPLICATION_REGISTER, f"app:{registration.id}")
     in_order(tx.db)
-    if found := registration.problems():
-        raise Malformed("the registration holds {problems}; use letters, digits, dots and dashes", problems=", ".join(found))
+    registration.check()
     if tx.db.get(ApplicationRow, registration.id):
         raise Conflict("the application `{application}` is registered already; choose another id", application=registration.id)
     lists = (json.dumps(sorted(set(names))) for names in (registration.actions, registration.types, registration.asserts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -46,9 +47,8 @@ def issuance(folder: Path) -> Iterator[Row]:
     make_demo(folder / "home", {}, tell=lambda _step: None)
     yield from _measured(load({"YUMEN_HOME": str(folder / "home")}), "SQLite")
     if not servers.missing():
-        with closing(
-            make_site(folder / "issuance", lambda path: write(path.parent, SMALL, seed=SEED, hasher=QUICK), over_ldap=False)
-        ) as site:
+        province = partial(write, size=SMALL, seed=SEED, hasher=QUICK)
+        with closing(make_site(folder / "issuance", lambda path: province(path.parent), over_ldap=False)) as site:
             yield from _measured(site.settings("yumen_worker"), "PostgreSQL")
 
 
@@ -71,10 +71,8 @@ def _measured(settings: Settings, database: str) -> Iterator[Row]:
             return number / took
 
         rates, limits = in_turn(made, lambda: a_second(verify_and_sign(), SECONDS))
-    note = f"batches of {BATCH}, with intent and events; more is better"
-    yield compared(
-        f"approved requests to certificates, {database}", "/s", rates, "one request's signature verified, one made", limits, note
-    )
+    what, note = f"approved requests to certificates, {database}", f"batches of {BATCH}, with intent and events; more is better"
+    yield compared(what, "/s", rates, "one request's signature verified, one made", limits, note)
     yield Row(f"processor time of one certificate, {database}", "µs", Spread.of(busy), note="of the worker's process")
 
 

@@ -66,7 +66,7 @@ class Raw:
         parts = re.split(r"<(?:path:)?\w+>", self.rule)
         slots = re.findall(r"<(path:)?\w+>", self.rule)
         text = "".join(re.escape(part) + ("(.+)" if slot else "([^/]+)") for part, slot in zip(parts, slots, strict=False))
-        object.__setattr__(self, "pattern", re.compile(text + re.escape(parts[-1])))
+        object.__setattr__(self, "pattern", re.compile(text + re.escape(parts[-1]), re.DOTALL))
 
 
 class Front:

@@ -164,6 +164,8 @@ def test_a_grant_is_added_once_and_one_that_another_has_just_withdrawn_is_not_ap
     assert second.locator("button.btn-stop").count() == 0
     first.go_back()
     expect(first.locator(".note.bad")).to_contain_text(grant)
+    second.goto("/applications/oa/ask?action=read&type=document&effect=permit&role=boss")
+    expect(second.locator(".note.warn")).to_contain_text(told(lang, "没有人的答复会改变", "Nobody's answer changes"))
     second.goto("/applications/oa/ask?action=read&type=document&effect=permit&role=auditor&until=1066-10-14")
     expect(second.locator(".wrong")).to_contain_text(told(lang, "合理的日期", "a day of this age"))
 
@@ -202,6 +204,10 @@ def test_a_page_of_another_office_says_whose_it_is_and_nobody_acts_there(own: Po
         page = own.session(uid, lang).open(address)
         expect(page.locator(".lede")).to_contain_text(told(lang, chinese, english))
         refused(page, "403", page.locator("main .btn-jade"))
+    page = own.session("zhangsan", lang).open("/security")  # three offices may look there
+    expect(page.locator(".lede")).to_contain_text(
+        told(lang, "系统管理员/安全管理员/审计员", "System administrator/Security administrator/Auditor")
+    )
     number = len(events(own, "code:account.blocked"))
     page = own.session("wujiu", lang).open("/system")
     answer = page.evaluate(

@@ -80,7 +80,7 @@ def test_what_is_no_question_is_malformed(plain: httpx.Client, der: bytes) -> No
 
 
 def test_base64_that_is_none_is_malformed(plain: httpx.Client) -> None:
-    for text in ("%FF%FE", "not*base64", "AAA"):
+    for text in ("%FF%FE", "not*base64", "AAA", "%0D%0ASet-Cookie%3A%20a%3Db", "MA==%0A"):
         got = plain.get(f"/ocsp/staff/{text}")
         assert ocsp.load_der_ocsp_response(got.content).response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
 

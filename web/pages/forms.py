@@ -115,7 +115,7 @@ class HandOut(FlaskForm):  # type: ignore[misc]
 class SaveSearch(FlaskForm):  # type: ignore[misc]
     """A name for the query that is shown, and whether other officers see it."""
 
-    title: Field = StringField(_l("Name"), validators=_needed(80))
+    title: Field = StringField(_l("Name of the search"), validators=_needed(80))
     shared: Field = BooleanField(_l("For all officers"))
 
 
@@ -152,7 +152,7 @@ class Register(FlaskForm):  # type: ignore[misc]
     """What is said of an application when it is registered; lists are words with blanks between."""
 
     id: Field = StringField(_l("Id"), validators=_needed(40))
-    name: Field = StringField(_l("Name"), validators=_needed(255))
+    name: Field = StringField(_l("Name of the application"), validators=_needed(255))
     unit: Field = StringField(_l("Unit"), validators=_needed(255))
     owner: Field = StringField(_l("Account of the owner"), validators=_needed(128))
     actions: Field = StringField(_l("Actions"), validators=_needed(2000))

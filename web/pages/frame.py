@@ -61,6 +61,8 @@ class Frame:
     unit: str
     places: tuple[Place, ...]
     endpoint: str
+    #: Address of the page, without what is asked there; for the answer to a form, of the page on which it stood.
+    path: str
     demo: bool
     origin: str
 
@@ -86,6 +88,7 @@ def frame(node: Node) -> Frame:
         unit=language.named(directory.units.get(person.unit)) if person else "",
         places=places(),
         endpoint=request.endpoint or "",
+        path=readable_address().partition("?")[0],
         demo=node.settings.demo,
         origin=node.settings.web.https_url.rstrip("/"),
     )

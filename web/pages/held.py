@@ -52,12 +52,11 @@ class Explained(NamedTuple):
         if self.decision is None:
             return None
         miss = self.decision.near_miss
-        needed = miss.needed.split("/") if miss else []
         return SimpleNamespace(
             word=words.OUTCOME["allow" if self.decision.allowed else "deny"],
             reason=words.say(words.REASON, self.decision.reason),
             rule=self.decision.rule or (miss.rule if miss else ""),
-            needed=", ".join(str(words.say(words.ROLE, role)) for role in needed),
+            needed=words.roles(miss.needed.split("/")) if miss else "",
             revision=self.decision.revision,
         )
 
