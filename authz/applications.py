@@ -47,6 +47,8 @@ _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
+#: What a grant's row takes from its draft as it stands there.
+_SAID = ("application", "action", "type", "role", "unit", "effect", "not_before", "not_after")
 _ASSET = re.compile(r"(?:server|device):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 
 
@@ -66,15 +68,21 @@ class Registration:
     #: Whether its proxy may ask at the gate for the people who stand before it.
     proxy: bool = False
 
-    def problems(self) -> list[str]:
-        """What is wrong with it."""
-        found = [] if _ID.fullmatch(self.id) else [f"id `{self.id}`"]
-        found += [f"name `{name}`" for name in (*self.actions, *self.types) if not _NAME.fullmatch(name)]
-        if max(len(self.actions), len(self.types)) > MAX_NAMES:
-            found.append(f"more than {MAX_NAMES} actions or types")
-        if len(self.asserts) > MAX_ASSERTS:
-            found.append(f"more than {MAX_ASSERTS} properties")
-        return found + [f"property `{name}`" for name in self.asserts if not _PROPERTY.fullmatch(name)]
+    def check(self) -> None:
+        """Refuse names that are none, and more of them than an event holds.
+
+        Raises:
+            Malformed: says which.
+        """
+        named = ((_ID, [self.id]), (_NAME, [*self.actions, *self.types]), (_PROPERTY, self.asserts))
+        if wrong := [f"`{name}`" for pattern, names in named for name in names if not pattern.fullmatch(name)]:
+            raise Malformed("the registration holds {names}; use letters, digits, dots and dashes", names=", ".join(wrong))
+        if max(len(self.actions), len(self.types)) > MAX_NAMES or len(self.asserts) > MAX_ASSERTS:
+            raise Malformed(
+                "an application has at most {names} actions, as many types, and {properties} properties; register fewer",
+                names=MAX_NAMES,
+                properties=MAX_ASSERTS,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +106,12 @@ def register(tx: Transaction, registration: Registration, *, permit: Permit) -> 
     """Register an application, and as an asset of its own, so that it can have a certificate.
 
     Raises:
-        Malformed: a name outside the allowed letters.
+        Malformed: as `Registration.check`.
         Conflict: the id is taken.
     """
     permit.must_cover(Action.APPLICATION_REGISTER, f"app:{registration.id}")
     in_order(tx.db)
-    if found := registration.problems():
-        raise Malformed("the registration holds {problems}; use letters, digits, dots and dashes", problems=", ".join(found))
+    registration.check()
     if tx.db.get(ApplicationRow, registration.id):
         raise Conflict("the application `{application}` is registered already; choose another id", application=registration.id)
     lists = (json.dumps(sorted(set(names))) for names in (registration.actions, registration.types, registration.asserts))
@@ -198,31 +205,30 @@ def check_draft(draft: Draft, application: Application) -> None:
         raise Malformed("the grant's effect is neither permit nor forbid, or its time is over before it begins")
 
 
+def drafted(draft: Draft) -> GrantRow:
+    """The row that a draft would be, without id and times of its own."""
+    said = {name: getattr(draft, name) for name in _SAID}
+    conditions = json.dumps(dict(draft.conditions or {}), sort_keys=True)
+    return GrantRow(**said, assurance=int(draft.assurance), conditions=conditions)
+
+
 def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
-    """Add a grant; gives its id.
+    """Add a grant; gives its id. One that says the same as another in force is refused: withdrawing one would leave the other.
 
     Raises:
         Malformed: as `check_draft`.
         NotFound: there is no such application.
+        Conflict: the application has just this grant.
     """
     permit.must_cover(Action.GRANT_CHANGE, f"app:{draft.application}")
     in_order(tx.db)
     row = _get(tx, draft.application)
     check_draft(draft, application_of(row))
-    made = GrantRow(
-        application=draft.application,
-        action=draft.action,
-        type=draft.type,
-        role=draft.role,
-        unit=draft.unit,
-        effect=draft.effect,
-        not_before=draft.not_before,
-        not_after=draft.not_after,
-        assurance=int(draft.assurance),
-        conditions=json.dumps(dict(draft.conditions or {}), sort_keys=True),
-        made_at=tx.now,
-        withdrawn_at=None,
-    )
+    made = drafted(draft)
+    alike = (getattr(GrantRow, name) == getattr(made, name) for name in (*_SAID, "assurance", "conditions"))
+    if twin := tx.db.scalar(select(GrantRow.id).where(GrantRow.withdrawn_at.is_(None), *alike).limit(1)):
+        raise Conflict("the application has just this grant already: `{grant}`", grant=f"g{twin}")
+    made.made_at = tx.now
     tx.db.add(made)
     tx.db.flush()
     changed(tx.db)

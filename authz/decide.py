@@ -14,7 +14,7 @@ from audit.event import Event, Kind
 from audit.permit import Action, Actor, ActorKind, Permit
 from audit.trail import Trail
 from authz.caller import Caller
-from authz.people import Holding
+from authz.people import ROLES, Holding
 from authz.policy import ROWS, Reach, Rule
 from authz.snapshot import Freshness, Snapshot
 from core.errors import Denied, Unauthenticated
@@ -185,7 +185,7 @@ def require(world: World, trail: Trail, caller: Caller, action: Action, target: 
     decision = decide(snapshot, caller, action, target)
     if not decision.allowed:
         trail.append([refusal(decision, caller, action, target)])
-        raise _denied(snapshot, caller, decision, target)
+        raise _denied(snapshot, caller, decision, action, target)
     return Permit(_as_counted(snapshot, caller), action, target.ref, decision.rule, decision.revision, target.unit)
 
 
@@ -224,9 +224,12 @@ def _as_counted(snapshot: Snapshot, caller: Caller) -> Actor:
     return replace(caller.actor, roles=snapshot.role_names(caller.person.uuid))
 
 
-def _denied(snapshot: Snapshot, caller: Caller, decision: Decision, target: Target) -> Denied:
+def _denied(snapshot: Snapshot, caller: Caller, decision: Decision, action: Action, target: Target) -> Denied:
     units = snapshot.directory.units
     needed = decision.near_miss.needed if decision.near_miss else ""
+    if decision.reason == "wrong-role":
+        would_do = [role for rule in ROWS[action] if rule.reach is not Reach.OWN for role in rule.roles if role in ROLES]
+        needed = "/".join(dict.fromkeys(would_do)) or needed
     held = snapshot.roles(caller.person.uuid) if caller.person else ()
     places = sorted({units[holding.unit].name for holding in held if holding.role in needed.split("/") and holding.unit in units})
     unit = units[target.unit].name if target.unit in units else "no unit"

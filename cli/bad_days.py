@@ -107,7 +107,8 @@ def backup(*, folder: Path | None, as_json: bool) -> None:
     """Write a backup of the home into one file, encrypted and signed, beside the running service; read it back, and record it.
 
     It goes to every target that the settings name, is read back there, and what is over there is taken away. The unsealing
-    secret of the worker opens it, and is not in it. Exit 1 when anything refused; where it did, nothing is left.
+    secret of the worker opens it, and is not in it; `not_in_it` names that and every other file to be kept besides. Exit 1 when
+    anything refused; where it did, nothing is left.
     """
     from ops import keeping
     from ops.backup import run
@@ -121,7 +122,7 @@ def backup(*, folder: Path | None, as_json: bool) -> None:
             made = run(settings, folder, tell=tell)
             where, stored = str(made.path), {}
     heads = {log: {"epoch": head.epoch, "size": head.size} for log, head in made.manifest.logs.items()}
-    told = {"backup": where, "size": made.size, "sha256": made.sha256, "logs": heads}
+    told = {"backup": where, "size": made.size, "sha256": made.sha256, "logs": heads, "not_in_it": _elsewhere()}
     output.show({**told, **({"targets": {name: why or "stored" for name, why in stored.items()}} if stored else {})}, as_json=as_json)
     if any(stored.values()):
         raise SystemExit(output.FAILED)
@@ -155,7 +156,7 @@ def restore(*, backup_file: Path | None, secret: Path | None, as_json: bool, **t
             settings = way_back.settings_for(backup_file, secret, os.environ)
             done = way_back.restore(settings, backup_file, terms=way_back.Terms(**terms), tell=tell)
     told = {"home": str(done.home), "epochs": dict(done.epochs), "on_hold": done.held, "revoked_again": done.revoked}
-    told |= {"revoked_unknown_serials": done.unrecorded, "not_proved": done.unproved}
+    told |= {"revoked_unknown_serials": done.unrecorded, "not_proved": done.unproved, "not_in_it": _elsewhere()}
     output.show(told, as_json=as_json, text=lambda: _tell_restored(told))
 
 
@@ -163,6 +164,20 @@ def _settings() -> Settings:
     from core.settings import load
 
     return load(os.environ)
+
+
+def _elsewhere() -> list[str]:
+    """What the settings name that no backup holds, where they say themselves that it lies; what is not there is said."""
+    from core.settings import BadSettings, load
+    from ops.homes import outside
+
+    where = {name: os.environ[name] for name in ("YUMEN_HOME", "YUMEN_SETTINGS") if os.environ.get(name)}
+    try:
+        named = outside(load(where))
+    except BadSettings:
+        named = outside(_settings())
+    told = [f"{name}: {path}" + ("" if path.exists() else " (not there)") for name, path in named.items()]
+    return [*([f"settings: {where['YUMEN_SETTINGS']}"] if "YUMEN_SETTINGS" in where else []), *told]
 
 
 def _tell_restored(told: Mapping[str, Any]) -> None:

@@ -80,8 +80,10 @@ def serve(*, as_json: bool) -> None:
     Ends on SIGTERM and Ctrl-C after finishing what it has begun.
     """
     from cli import serving
+    from core import memory
 
     started, ended = time.monotonic(), _end_on_signals()
+    memory.share_arenas()
     settings = _settings()
     with serving.running(settings) as told:
         output.show({**told, "ready_in_seconds": round(time.monotonic() - started, 1)}, as_json=as_json)
@@ -95,11 +97,12 @@ def worker(*, as_json: bool) -> None:
 
     Several may run; one of them works, the others wait for its end.
     """
-    from core import logs
+    from core import logs, memory
     from ops import running
 
     logs.configure()
     ended = _end_on_signals()
+    memory.share_arenas()
     with running.working(_settings()) as job:
         output.show({"state": "working" if job.leading else "standing by"}, as_json=as_json)
         _wait_for_the_end(ended)

@@ -1,1 +1,1 @@
-"""The floor: errors, settings, database engine, clock, logs, sealing. No domain word lives here."""
+"""The floor: errors, settings, database engine, clock, logs, memory, sealing. No domain word lives here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -116,3 +117,15 @@ def secrets(settings: Settings) -> dict[str, Path]:
     """The files of the unsealing secrets, by setting."""
     named = {"web_secret": settings.keys.web_secret, "worker_secret": settings.keys.worker_secret}
     return {name: secret_file(settings.home) if path == Path() else path for name, path in named.items()}
+
+
+def outside(settings: Settings) -> dict[str, Path]:
+    """The files that the settings name and no backup of the home holds, by setting: secrets, and whatever lies elsewhere."""
+    found = {f"keys.{name}": path for name, path in secrets(settings).items()}
+    for section in ("directory", "notices", "backup"):
+        values = dataclasses.asdict(getattr(settings, section))
+        named = {
+            f"{section}.{name}": settings.home / value for name, value in values.items() if isinstance(value, Path) and value != Path()
+        }
+        found |= {name: path for name, path in named.items() if not path.is_relative_to(settings.home)}
+    return found

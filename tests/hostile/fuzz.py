@@ -13,7 +13,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["core", "certs", "audit", "authz", "ca", "web"]):
+with atheris.instrument_imports(include=["core", "certs", "audit", "authz", "ca", "web", "ops.archive"]):
     from tests.hostile.parsers import PARSERS, judge
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import tomllib
 from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ from ca import ceremony
 from certs import bundles, crl, csr, names, ocsp
 from core import settings
 from core.errors import Error
+from core.seal import Carried
+from ops import archive
 from web import credentials, handover, paths, shapes, strict
 from web.behind import environ_of
 
@@ -188,6 +191,26 @@ _SETTINGS = b'mode = "demo"\n[web]\nthreads = 4\n'
 _REFUSED_SETTINGS = (settings.BadSettings, tomllib.TOMLDecodeError)
 _HANDED = b"PATH_INFO:/a\nHTTP_X_REAL_IP:192.0.2.1\nCONTENT_LENGTH:2\nHTTP_CLIENT_CERT::AAAA:\n\n{}"
 
+_SEED = bytes(range(32))
+
+
+@cache
+def _backups() -> tuple[bytes, ...]:
+    file = io.BytesIO()
+    made = archive.Writer(file, Carried(bytes(16), b"sealed"), _SEED)
+    made.add(archive.Entry("home/yumen.toml", 0o600), [b"mode = 'demo'"])
+    made.add(archive.Entry("home/empty", 0o600), [])
+    made.finish({"made_at": "2026-11-21T00:00:00+00:00"})
+    return (file.getvalue(),)
+
+
+def _backup(data: bytes) -> object:
+    """By whoever has the key, and by whoever has only the public one."""
+    read = list(archive.Reader(io.BytesIO(data)).pieces(_SEED))
+    archive.Reader(io.BytesIO(data)).verify(archive.public_key(_SEED))
+    return read
+
+
 PARSERS: Mapping[str, Parser] = MappingProxyType(
     {
         parser.name: parser
@@ -211,6 +234,7 @@ PARSERS: Mapping[str, Parser] = MappingProxyType(
             Parser("key", _utf8(VerifierKey.parse), (Unreadable,), lambda: (b"yumen.local/ca/1+0a1b2c3d+AAAA",)),
             Parser("bundle", lambda data: check_bundle(data, []), (Unreadable, Tampered), lambda: (b"PK\x05\x06" + bytes(18),)),
             Parser("ldif", ldif.parse, seeds=lambda: (_LDIF,)),
+            Parser("backup", _backup, seeds=_backups),
             Parser("ceremony", _utf8(ceremony.parse), seeds=lambda: (_CEREMONY,)),
             Parser("settings", _settings, _REFUSED_SETTINGS, lambda: (_SETTINGS,)),
         )

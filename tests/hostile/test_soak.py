@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,15 +34,36 @@ SHORT, LONG = 6.0, float(os.environ.get("YUMEN_TESTS_SOAK_SECONDS", "1800"))
 CLIENTS = 6
 #: Share of what was measured before that is asked for.
 LOAD = 0.8
+#: Share of answers that may say "not now, nothing was changed": so the trail ends its wait for a machine that stands still.
+REFUSED = 0.001
+#: What glibc reserves for an arena on a machine of 64 bits.
+ARENA = 64 << 20
 
 
 class Look(NamedTuple):
-    """The process and its file at one moment."""
+    """The process, its file and the machine at one moment."""
 
     memory: float
     descriptors: int
     threads: int
     log: float
+    #: Seconds of processors that the process took so far.
+    processor: float
+    #: Seconds that a fixed piece of work of ours takes.
+    machine: float
+
+
+class Seen(NamedTuple):
+    """Load that ended: its first and its last third."""
+
+    a_second: float
+    capacity: float
+    first: Look
+    last: Look
+    #: Milliseconds within which 95 of 100 were answered; milliseconds of processors for one answer.
+    waited: tuple[float, float]
+    cost: tuple[float, float]
+    refused: float = 0
 
 
 @dataclass
@@ -69,8 +92,28 @@ class Site:
     def look(self) -> Look:
         folder = Path(f"/proc/{self.process.pid}")
         status = dict(re.findall(r"^(\w+):\s+(\d+)", (folder / "status").read_text(), re.MULTILINE))
-        log = self.home / "yumen.db-wal"
-        return Look(int(status["VmRSS"]) / 1024, len(list((folder / "fd").iterdir())), int(status["Threads"]), log.stat().st_size / 1e6)
+        log = (self.home / "yumen.db-wal").stat().st_size / 1e6
+        ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        processor = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return Look(int(status["VmRSS"]) / 1024, len(list((folder / "fd").iterdir())), int(status["Threads"]), log, processor, work())
+
+
+def arenas(process: int) -> int:
+    """How many arenas of the C library a process has beside its first: each reserves 64 MB at a multiple of them."""
+    regions = re.findall(r"^(\w+)-(\w+) (\S+) \S+ 00:00 0 *$", Path(f"/proc/{process}/maps").read_text(), re.MULTILINE)
+    ends = {int(start, 16): int(end, 16) for start, end, flags in regions if flags == "---p"}
+    used = {int(start, 16): int(end, 16) for start, end, flags in regions if flags == "rw-p"}
+    return sum(start % ARENA == 0 and ends.get(end, end) == start + ARENA for start, end in used.items())
+
+
+def work() -> float:
+    """Do a fixed piece of work with processor and disk, like what a decision needs; how many seconds it took."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as file:
+        for _ in range(20):
+            os.pwrite(file.fileno(), hashlib.sha256(bytes(200_000)).digest(), 0)
+            os.fsync(file.fileno())
+    return time.monotonic() - began
 
 
 @pytest.fixture
@@ -138,9 +181,17 @@ def acts(site: Site, stack: list[httpx.Client]) -> list[Act]:
     return [*[decide] * 24, *reading, decide, decide, certificate]
 
 
-def load(site: Site, seconds: float, pace: float = 0.0) -> list[tuple[float, float]]:
-    """Let `CLIENTS` clients act for so long, `pace` times a second all together, or as often as they can; when and how long each took."""
-    took: list[tuple[float, float]] = []
+class Took(NamedTuple):
+    """One answer: seconds since the load began and until it was there, and its status."""
+
+    at: float
+    wait: float
+    status: int
+
+
+def load(site: Site, seconds: float, pace: float = 0.0) -> list[Took]:
+    """Let `CLIENTS` clients act for so long, `pace` times a second all together, or as often as they can."""
+    took: list[Took] = []
     failed: list[str] = []
     began = time.monotonic()
 
@@ -154,9 +205,9 @@ def load(site: Site, seconds: float, pace: float = 0.0) -> list[tuple[float, flo
                     time.sleep(due - now)
                 start = time.monotonic()
                 answer = mine[done % len(mine)]()
-                took.append((start - began, time.monotonic() - start))
+                took.append(Took(start - began, time.monotonic() - start, answer.status_code))
                 done += 1
-                if answer.status_code not in {200, 201, 409}:  # 409: this key's certificate is there already, or its request waits
+                if answer.status_code not in {200, 201, 409, 503}:  # 409: this key's certificate is there already, or its request waits
                     failed.append(f"{answer.request.url} {answer.status_code} {answer.text}")
         finally:
             for client in stack:
@@ -171,7 +222,7 @@ def load(site: Site, seconds: float, pace: float = 0.0) -> list[tuple[float, flo
     return took
 
 
-def soak(site: Site, seconds: float) -> dict[str, object]:
+def soak(site: Site, seconds: float) -> Seen:
     """Load the service and look at it all the time; what was seen in the first and in the last third."""
     warm = max(3.0, seconds / 20)
     capacity = len(load(site, warm)) / warm
@@ -190,27 +241,56 @@ def soak(site: Site, seconds: float) -> dict[str, object]:
         ended.set()
         watcher.join()
     third = len(looks) // 3
-    first, last = (Look(*(statistics.median(column) for column in zip(*part, strict=True))) for part in (looks[:third], looks[-third:]))
-    early, late = (sorted(wait for at, wait in took if low <= at / seconds < high) for low, high in ((0.05, 0.35), (0.65, 1.0)))
-    slow = [part[int(len(part) * 0.95)] * 1e3 for part in (early, late)]
-    return {"a second": len(took) / seconds, "capacity": capacity, "first": first, "last": last, "p95 ms": slow}
+    parts = looks[:third], looks[-third:]
+    first, last = (Look(*(statistics.median(column) for column in zip(*part, strict=True))) for part in parts)
+    early, late = (sorted(one.wait for one in took if low <= one.at / seconds < high) for low, high in ((0.0, 1 / 3), (2 / 3, 1.0)))
+    waited = early[int(len(early) * 0.95)] * 1e3, late[int(len(late) * 0.95)] * 1e3
+    cost = [(part[-1].processor - part[0].processor) / len(waits) * 1e3 for part, waits in zip(parts, (early, late), strict=True)]
+    refused = sum(one.status == 503 for one in took) / len(took)
+    return Seen(len(took) / seconds, capacity, first, last, waited, (cost[0], cost[1]), refused)
 
 
-def flat(seen: dict[str, object], *, descriptors: int) -> None:
-    """Nothing grew, but for `descriptors`: connections to the database are opened as they are needed first."""
-    first, last, slow = seen["first"], seen["last"], seen["p95 ms"]
-    assert isinstance(first, Look)
-    assert isinstance(last, Look)
-    assert isinstance(slow, list)
+def flat(seen: Seen, *, descriptors: int) -> None:
+    """Nothing grew, but for `descriptors`: connections to the database are opened as they are needed first.
+
+    Who waits, waits for the machine too: answers may take longer by as much as a fixed piece of work took longer meanwhile.
+    """
+    first, last = seen.first, seen.last
     assert last.memory < first.memory * 1.1 + 20, seen
     assert last.descriptors <= first.descriptors + descriptors, seen
     assert last.threads <= first.threads + 2, seen
     assert last.log < max(first.log * 1.5, 64), seen
-    assert slow[1] < slow[0] * 2 + 50, seen
+    assert seen.refused <= REFUSED, seen
+    assert seen.cost[1] < seen.cost[0] * 1.5, seen
+    assert seen.waited[1] < (seen.waited[0] * 2 + 50) * max(1.0, last.machine / first.machine), seen
+
+
+QUIET = Look(memory=200, descriptors=57, threads=57, log=6, processor=9, machine=0.1)
+
+
+@pytest.mark.parametrize(
+    ("last", "waited", "cost", "refused"),
+    [
+        pytest.param({"memory": 245}, 30, 2, 0, id="memory"),
+        pytest.param({"descriptors": 66}, 30, 2, 0, id="descriptors"),
+        pytest.param({"threads": 60}, 30, 2, 0, id="threads"),
+        pytest.param({"log": 65}, 30, 2, 0, id="log"),
+        pytest.param({}, 30, 3.1, 0, id="cost"),
+        pytest.param({}, 30, 2, 0.002, id="refused"),
+        pytest.param({}, 120, 2, 0, id="waits"),
+        pytest.param({"machine": 0.2}, 230, 2, 0, id="waits on a busy machine"),
+    ],
+)
+def test_what_grows_is_seen(last: dict[str, float], waited: float, cost: float, refused: float) -> None:
+    seen = Seen(400, 500, QUIET, QUIET._replace(**last), (30, waited), (2, cost), refused)
+    with pytest.raises(AssertionError):
+        flat(seen, descriptors=8)
+    flat(seen._replace(last=QUIET._replace(machine=0.3), waited=(30, 230), cost=(2, 2), refused=0.001), descriptors=8)
 
 
 def test_under_load_nothing_grows(site: Site) -> None:
     flat(soak(site, SHORT), descriptors=60)
+    assert arenas(site.process.pid) <= 1  # what one thread gave back serves the others
 
 
 @pytest.mark.proof

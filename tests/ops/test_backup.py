@@ -138,6 +138,8 @@ def test_the_command_tells_where_the_backup_is(home: Path, monkeypatch: pytest.M
     told = json.loads(ended.stdout)
     assert ended.exit_code == 0
     assert Path(told["backup"]).parent == home / "backups"
+    secret = home.with_name("var.secret")
+    assert told["not_in_it"] == [f"keys.web_secret: {secret}", f"keys.worker_secret: {secret}"]
     assert backup.check(Path(told["backup"]), home.with_name("var.secret")).logs["ca"].size == told["logs"]["ca"]["size"]
 
 

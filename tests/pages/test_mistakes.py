@@ -252,6 +252,17 @@ def test_a_refusal_without_a_word_keeps_the_page_and_asks_for_it(own: Portal) ->
     assert events(own, f"obj:request:{request} code:CA1003") == []
 
 
+@LANGUAGES
+def test_a_code_for_nobody_is_asked_for_again_on_the_same_page(own: Portal, lang: str) -> None:
+    page = own.session("zhaoliu", lang).open("/desk/codes")
+    for uid, why in (("zhang san", told(lang, "核对拼写", "check the spelling")), ("zhouba", told(lang, "松岭县", "Songling County"))):
+        page.fill("#uid", uid)
+        page.click("main form button")
+        expect(page.locator(".note.bad")).to_contain_text(why)
+        assert page.input_value("#uid") == uid
+    assert page.locator(".secret").count() == 0
+
+
 def test_revoking_twice_is_no_mistake_that_needs_to_be_told(own: Portal) -> None:
     staff: Visitor = own.session("zhangsan")
     request = ask(staff)

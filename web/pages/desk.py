@@ -12,9 +12,10 @@ from audit.permit import Action
 from authz import decide, totp
 from authz.decide import Target
 from ca import certificates, desk, registration
-from core.errors import NotFound
+from core.errors import Error, NotFound
 from web import door
 from web.pages import desk_rows, forms, present, staff
+from web.pages.problem import again
 
 blueprint = Blueprint("desk", __name__, url_prefix="/desk")
 
@@ -125,20 +126,24 @@ def revoke(serial: str) -> AnyResponse:
 def codes() -> str:
     """The form that asks for whom an enrolment code is needed."""
     _units(Action.TOTP_CODE_ISSUE)
-    return render_template("desk/codes.html", form=forms.HandOut(), handed=None)
+    return render_template("desk/codes.html", form=forms.HandOut(), handed=None, problem="")
 
 
 @blueprint.post("/codes")
 @door.open_to(door.PERSON)
-def hand_out() -> str:
+def hand_out() -> AnyResponse | str:
     """Make a code for one person of the registrar's units, shown this once."""
     form = forms.HandOut()
-    person = _person((form.uid.data or "").strip())
-    permit = door.permit(Action.TOTP_CODE_ISSUE, Target(f"person:{person.id}", person.unit, person.id))
-    lifetime = door.node().settings.authz.enrolment_code_lifetime
-    with door.changing() as tx:
-        code = totp.hand_out(tx, door.node().world.keys, person, lifetime, permit=permit)
-    return render_template("desk/codes.html", form=forms.HandOut(formdata=None), handed=present.handed(person, code))
+    _units(Action.TOTP_CODE_ISSUE)
+    try:
+        person = _person((form.uid.data or "").strip())
+        permit = door.permit(Action.TOTP_CODE_ISSUE, Target(f"person:{person.id}", person.unit, person.id))
+        lifetime = door.node().settings.authz.enrolment_code_lifetime
+        with door.changing() as tx:
+            code = totp.hand_out(tx, door.node().world.keys, person, lifetime, permit=permit)
+    except Error as error:
+        return again("desk/codes.html", error, form=form, handed=None)
+    return render_template("desk/codes.html", form=forms.HandOut(formdata=None), handed=present.handed(person, code), problem="")
 
 
 def _units(action: Action) -> frozenset[str]:
@@ -150,8 +155,7 @@ def _units(action: Action) -> frozenset[str]:
 
 
 def _may(action: Action, found: Any) -> bool:
-    target = Target(*registration.target(found))
-    return decide.decide(door.node().world.current(), door.caller(), action, target).allowed
+    return door.may(action, Target(*registration.target(found)))
 
 
 def _queue(wanted: str = "") -> desk.Queue:

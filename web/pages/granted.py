@@ -40,6 +40,11 @@ class Answer(NamedTuple):
         return [SimpleNamespace(count=len(side), names=[_whose(one) for one in side[:_NAMED]]) for side in self.impact]
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing changes for anybody."""
+        return self.impact is not None and not any(self.impact)
+
+    @property
     def name(self) -> str:
         """Of the person."""
         return language.named(self.person)

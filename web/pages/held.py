@@ -11,7 +11,7 @@ from flask_babel import gettext as _
 
 from authz.caller import Caller
 from authz.decide import Decision
-from authz.explain import Able
+from authz.explain import MOST, Able
 from authz.people import Person
 from authz.roles import Agreement, Held
 from authz.snapshot import Freshness
@@ -42,17 +42,21 @@ class Explained(NamedTuple):
         ]
 
     @property
+    def cut(self) -> bool:
+        """Whether there may be more who may."""
+        return len(self.able) == MOST
+
+    @property
     def verdict(self) -> SimpleNamespace | None:
         """Yes or no, why, by which row; the nearest one and the roles that it needs."""
         if self.decision is None:
             return None
         miss = self.decision.near_miss
-        needed = miss.needed.split("/") if miss else []
         return SimpleNamespace(
             word=words.OUTCOME["allow" if self.decision.allowed else "deny"],
             reason=words.say(words.REASON, self.decision.reason),
             rule=self.decision.rule or (miss.rule if miss else ""),
-            needed=", ".join(str(words.say(words.ROLE, role)) for role in needed),
+            needed=words.roles(miss.needed.split("/")) if miss else "",
             revision=self.decision.revision,
         )
 

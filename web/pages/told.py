@@ -178,9 +178,9 @@ def pivots(found: Entry) -> list[SimpleNamespace]:
 def person(known: Any) -> SimpleNamespace:
     """Somebody as the directory knows them now."""
     snapshot = door.node().world.current()
-    roles = sorted({str(words.say(words.ROLE, holding.role)) for holding in snapshot.roles(known.uuid)})
+    roles = words.roles(sorted({holding.role for holding in snapshot.roles(known.uuid)}))
     word = words.Word(_("Active"), "good") if known.active else words.Word(_("Left"), "idle")
-    return SimpleNamespace(name=language.named(known), unit=present.unit(known.unit), roles=", ".join(roles) or "–", state=word)
+    return SimpleNamespace(name=language.named(known), unit=present.unit(known.unit), roles=roles, state=word)
 
 
 def _person_of(about: str) -> str:
@@ -202,7 +202,7 @@ def why(snapshot: Any, found: Entry) -> SimpleNamespace:
         revision=rule.get("rev"),
         who=present.person(body.get("actor", {}).get("id", "")),
         about=present.person(_person_of(str(body.get("obj", "")))) or body.get("obj", ""),
-        rules=[SimpleNamespace(id=one.id, roles=", ".join(str(words.say(words.ROLE, role)) for role in one.roles)) for one in rows],
+        rules=[SimpleNamespace(id=one.id, roles=words.roles(one.roles)) for one in rows],
         now=_now(snapshot, found),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,13 @@ ROLE: Mapping[str, Any] = {
     "auditor": _l("Auditor"),
     "app-owner": _l("Application owner"),
 }
+
+
+def roles(names: Iterable[str]) -> str:
+    """Roles beside each other; what everybody has tells nothing."""
+    people = [_l("Yumen itself") if name.startswith("service:") else say(ROLE, name) for name in names if name != "everyone"]
+    return ", ".join(map(str, people)) or "–"
+
 
 PROFILE: Mapping[str, Any] = {
     "staff-sign": _l("Staff signature and login"),
