@@ -176,8 +176,16 @@ def _elsewhere() -> list[str]:
         named = outside(load(where))
     except BadSettings:
         named = outside(_settings())
-    told = [f"{name}: {path}" + ("" if path.exists() else " (not there)") for name, path in named.items()]
+    told = [f"{name}: {path}" + (" (not there)" if _missing(path) else "") for name, path in named.items()]
     return [*([f"settings: {where['YUMEN_SETTINGS']}"] if "YUMEN_SETTINGS" in where else []), *told]
+
+
+def _missing(path: Path) -> bool:
+    """Whether a file is not there; in production the folder of the secrets is closed to this account, and nothing is said."""
+    try:
+        return not path.exists()
+    except PermissionError:
+        return False
 
 
 def _tell_restored(told: Mapping[str, Any]) -> None:
