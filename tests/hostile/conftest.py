@@ -22,7 +22,8 @@ from authz.sessions import open_session
 from core.settings import load
 from ops import running
 from ops.demo import make_demo
-from tests.web.conftest import Service, free_ports
+from tests.ports import free_ports
+from tests.web.conftest import Service
 from web.server import serve
 
 #: What a name must not be able to do: end an attribute or a tag, begin an element, a handler, a formula, a template, a line.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from ops import homes
 from ops.demo import Made, make_demo
 from ops.node import Node
 from ops.running import embedded, serving, working
+from tests.ports import free_ports
 from tests.postgres import Cluster
 from web.server import serve
 
@@ -161,15 +161,6 @@ def csr_pem(key: ec.EllipticCurvePrivateKey) -> str:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "somebody else")])
     made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return made.public_bytes(Encoding.PEM).decode()
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @contextmanager
