@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,8 @@ from core.settings import load
 from ops import running
 from ops.demo import make_demo
 from ops.node import Node
+from tests import components
+from tests.ports import free_ports
 from web import server
 
 CHROMIUM_FLAGS = [
@@ -38,11 +38,23 @@ CHROMIUM_FLAGS = [
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium of the distribution."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=components.browser(), args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(autouse=True)
+def _windows_are_closed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a test leaves open: pages that wait for an answer go on asking."""
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    browser: Browser = request.getfixturevalue("browser")
+    before = set(browser.contexts)
+    yield
+    for context in set(browser.contexts) - before:
+        context.close()
 
 
 @dataclass
@@ -143,7 +155,7 @@ def _note(visitor: Visitor, message: ConsoleMessage) -> None:
 @contextmanager
 def open_portal(home: Path, browser: Browser, years: Years | None = None) -> Iterator[Portal]:
     """A demonstration of its own in `home`, served over TLS with its worker."""
-    https, http = _free_ports(2)
+    https, http = free_ports(2)
     where = {
         "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
         "YUMEN_WEB_HTTP": f"127.0.0.1:{http}",
@@ -180,11 +192,3 @@ def screenshots() -> Path:
     folder = Path(__file__).parents[2] / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _free_ports(number: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
