@@ -26,7 +26,7 @@ from web.app import create_app
 from web.credentials import shown_at
 from web.front import Front
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 #: Half of them at each of the two addresses.
 SLOW = 500

@@ -20,7 +20,7 @@ from tests.web.pki import Holder, make
 from web import wire
 from web.server import Listener, Servers, tls_context
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 LIMIT = 1_000
 
