@@ -20,6 +20,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from audit.event import Event, Kind
+from audit.permit import Actor, ActorKind
+from audit.record import recording
+from authz.sessions import open_session
 from core.settings import load
 from ops import homes
 from ops.demo import Made, make_demo
@@ -75,9 +79,17 @@ class Service:
             self._tokens[uid] = answer.json()["token"]
         return self._tokens[uid]
 
-    def forget(self, uid: str) -> None:
-        """This person's session has ended."""
-        del self._tokens[uid]
+    def session(self, uid: str) -> str:
+        """A token of a session of this person, opened without waiting for the next one-time code."""
+        person = self.node.world.current().directory.by_uid[uid]
+        with recording(self.node.trail) as tx:
+            opened = open_session(tx, self.node.world, person, "password+totp")
+            tx.record(Event(kind=Kind.LOGIN, actor=Actor(ActorKind.PERSON, person.id, "password+totp"), object=f"session:{opened.session}"))
+        return opened.token
+
+    def come_back(self, uid: str) -> None:
+        """This person's session has ended, and there is another."""
+        self._tokens[uid] = self.session(uid)
 
     def credentials(self, uid: str) -> dict[str, str]:
         """The body of a login with a code that was not used yet: this step's, or the next one's, which is accepted early."""
