@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -187,8 +188,9 @@ def own(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def screenshots() -> Path:
-    """Where pictures of the pages are left for people to look at."""
-    folder = Path(__file__).parents[2] / "build" / "screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def screenshots() -> Path | None:
+    """Where pictures of every page are left for people to look at: the folder that `YUMEN_SCREENSHOTS` names, if it does."""
+    named = os.environ.get("YUMEN_SCREENSHOTS")
+    if named:
+        Path(named).mkdir(parents=True, exist_ok=True)
+    return Path(named) if named else None
