@@ -52,7 +52,7 @@ def visible(session: Session, person: str) -> list[View]:
 
 
 def save(trail: Trail, name: str, query: str, *, shared: bool, permit: Permit) -> None:
-    """Keep `query` under `name`, for whom `permit` was given or for all.
+    """Keep `query` under `name`, for whom `permit` was given or for all; what is kept just so already is not kept twice.
 
     Raises:
         Malformed: the query cannot be read.
@@ -62,6 +62,8 @@ def save(trail: Trail, name: str, query: str, *, shared: bool, permit: Permit) -
     text = parse_query(query, trail.privacy).text
     with trail.database.reading() as session:
         mine = [view for view in visible(session, permit.actor.id) if view.owner == permit.actor.id]
+    if any((view.name, view.query, view.shared) == (name, text, shared) for view in mine):
+        return
     if len(mine) >= MOST:
         raise Conflict("you keep {most} searches already; remove one first", most=MOST)
     told: dict[str, Any] = {"details": {"shared": shared}, "personal": {"title": name, "query": text}}

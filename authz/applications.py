@@ -47,6 +47,8 @@ _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PROPERTY = re.compile(r"(?:subject|resource|action)\.[A-Za-z_][A-Za-z0-9_-]{0,63}")
+#: What a grant's row takes from its draft as it stands there.
+_SAID = ("application", "action", "type", "role", "unit", "effect", "not_before", "not_after")
 _ASSET = re.compile(r"(?:server|device):[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 
 
@@ -198,31 +200,30 @@ def check_draft(draft: Draft, application: Application) -> None:
         raise Malformed("the grant's effect is neither permit nor forbid, or its time is over before it begins")
 
 
+def drafted(draft: Draft) -> GrantRow:
+    """The row that a draft would be, without id and times of its own."""
+    said = {name: getattr(draft, name) for name in _SAID}
+    conditions = json.dumps(dict(draft.conditions or {}), sort_keys=True)
+    return GrantRow(**said, assurance=int(draft.assurance), conditions=conditions)
+
+
 def add_grant(tx: Transaction, draft: Draft, *, permit: Permit) -> str:
-    """Add a grant; gives its id.
+    """Add a grant; gives its id. One that says the same as another in force is refused: withdrawing one would leave the other.
 
     Raises:
         Malformed: as `check_draft`.
         NotFound: there is no such application.
+        Conflict: the application has just this grant.
     """
     permit.must_cover(Action.GRANT_CHANGE, f"app:{draft.application}")
     in_order(tx.db)
     row = _get(tx, draft.application)
     check_draft(draft, application_of(row))
-    made = GrantRow(
-        application=draft.application,
-        action=draft.action,
-        type=draft.type,
-        role=draft.role,
-        unit=draft.unit,
-        effect=draft.effect,
-        not_before=draft.not_before,
-        not_after=draft.not_after,
-        assurance=int(draft.assurance),
-        conditions=json.dumps(dict(draft.conditions or {}), sort_keys=True),
-        made_at=tx.now,
-        withdrawn_at=None,
-    )
+    made = drafted(draft)
+    alike = (getattr(GrantRow, name) == getattr(made, name) for name in (*_SAID, "assurance", "conditions"))
+    if twin := tx.db.scalar(select(GrantRow.id).where(GrantRow.withdrawn_at.is_(None), *alike).limit(1)):
+        raise Conflict("the application has just this grant already: `{grant}`", grant=f"g{twin}")
+    made.made_at = tx.now
     tx.db.add(made)
     tx.db.flush()
     changed(tx.db)

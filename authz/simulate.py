@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from authz import authzen
-from authz.applications import Draft, check_draft
+from authz.applications import Draft, check_draft, drafted
 from authz.authzen import SUBJECT_TYPE, Ask
 from authz.caller import Assurance
 from authz.evaluate import Verdict, comparable
 from authz.people import Person
-from authz.snapshot import ALWAYS, NEVER, Application, Grant, Key, Snapshot, index
+from authz.snapshot import Application, Key, Snapshot, grant_of, index
 from core.errors import Malformed, NotFound
 
 
@@ -103,26 +103,9 @@ def _drafted(snapshot: Snapshot, wanted: Simulation) -> Snapshot:
     if unknown := wanted.withdraw - {grant.id for grant in held}:
         raise NotFound("the application has no grant `{grant}` in force for this action and type", grant=min(unknown)[:40])
     grants = [grant for grant in held if grant.id not in wanted.withdraw]
-    grants += [_grant(number, draft) for number, draft in enumerate(wanted.add, 1)]
+    grants += [grant_of(drafted(draft))._replace(id=f"draft-{number}") for number, draft in enumerate(wanted.add, 1)]
     permits, forbids = (
         {key: roles for key, roles in side.items() if key != wanted.key} | dict(index(one for one in grants if one.effect == effect))
         for effect, side in sides.items()
     )
     return replace(snapshot, permits=permits, forbids=forbids)
-
-
-def _grant(number: int, draft: Draft) -> Grant:
-    """The grant that a draft would be, called `draft-<number>`."""
-    return Grant(
-        id=f"draft-{number}",
-        application=draft.application,
-        action=draft.action,
-        type=draft.type,
-        role=draft.role,
-        unit=draft.unit,
-        effect=draft.effect,
-        not_before=int(draft.not_before.timestamp()) if draft.not_before else ALWAYS,
-        not_after=int(draft.not_after.timestamp()) if draft.not_after else NEVER,
-        assurance=draft.assurance,
-        conditions=tuple(sorted((draft.conditions or {}).items())),
-    )

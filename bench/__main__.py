@@ -42,7 +42,7 @@ from authz.caller import Caller
 from authz.evaluate import Question, weigh
 from authz.people import Holding
 from authz.snapshot import Grant, index
-from bench import limits, pages, production, searching, servers
+from bench import issuing, limits, ocsp, pages, peer, production, searching, servers
 from bench.province import Size
 from bench.rounds import Row, Spread, Work, by_threads, compared, in_turn, microseconds
 from core.settings import load
@@ -83,7 +83,7 @@ def chain_of(node: Node) -> list[x509.Certificate]:
 
 
 def evaluations(node: Node, folder: Path) -> Iterator[Row]:
-    """One question over the door, answered and durably in the tree: alone, and by many callers at once."""
+    """One question over the door, answered and durably in the tree: alone, by many callers at once, and these with a commit for each."""
     environ = {
         "PATH_INFO": "/access/v1/evaluation",
         "CONTENT_TYPE": "application/json",
@@ -97,14 +97,22 @@ def evaluations(node: Node, folder: Path) -> Iterator[Row]:
         waits.extend(mine)
         return rate
 
+    def each() -> float:
+        setattr(node.trail, "append", peer.commit_each(node.trail))  # noqa: B010 - the one difference, put in by hand
+        try:
+            return by_threads(ask, CALLERS, SECONDS)[0]
+        finally:
+            delattr(node.trail, "append")
+
     with limits.one_commit(folder) as commit, limits.one_fsync(folder) as fsync:
         alone, bare, disk = microseconds(ask, commit, fsync, times=200)
         yield compared("evaluation, one caller", "µs", alone, "one bare commit", bare, "less is better")
         yield compared("one bare commit", "µs", bare, "one write and fdatasync", disk, "the database, without us")
-        many, one_each = in_turn(together, lambda: limits.a_second(commit, SECONDS))
+        many, apart, one_each = in_turn(together, each, lambda: limits.a_second(commit, SECONDS))
     centiles = statistics.quantiles(waits, n=100)
     note = f"{CALLERS} callers; p50 {centiles[49]:.1f} ms, p99 {centiles[98]:.1f} ms; more is better"
-    yield compared("evaluations, many callers", "/s", many, "one commit per request", one_each, note)
+    yield compared("evaluations, many callers", "/s", many, "the same, a commit for each", apart, note)
+    yield compared("evaluations, many callers", "/s", many, "one bare commit per request", one_each, note)
 
 
 def events(node: Node, folder: Path) -> Iterator[Row]:
@@ -233,7 +241,7 @@ def embedded(folder: Path) -> Iterator[Row]:
 
 
 #: What can be measured, by name.
-PARTS = ("embedded", "pages", "decisions", "changes", "searches")
+PARTS = ("embedded", "ocsp", "issuance", "pages", "decisions", "changes", "searches")
 
 
 def main() -> None:
@@ -250,13 +258,17 @@ def main() -> None:
     wanted = [part for part in PARTS if part in (told.parts or PARTS)]
     if lacking := servers.missing():
         print(f"missing: {', '.join(lacking)}; the production form is left out. Debian: apt-get install postgresql slapd ldap-utils")
-        wanted = [part for part in wanted if part in {"embedded", "pages"}]
+        wanted = [part for part in wanted if part not in {"decisions", "changes", "searches"}]
+    if "ocsp" in wanted and (lacking := ocsp.lacking()):
+        print(f"missing: {', '.join(lacking)}; OCSP is measured without. Debian: apt-get install {' '.join(lacking)}")
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "build") as name:
         folder = Path(name)
         about, size = machine(folder), Size(staff=told.staff)
         measures: dict[str, Callable[[], Iterator[Row]]] = {
             "embedded": lambda: embedded(folder),
+            "ocsp": lambda: ocsp.over_http(folder),
+            "issuance": lambda: issuing.issuance(folder),
             "pages": lambda: pages.pages(folder, told.certificates, told.staff),
             "decisions": lambda: production.decisions(folder, size),
             "changes": lambda: production.changes(folder, size, told.changes),

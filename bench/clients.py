@@ -1,16 +1,22 @@
-"""Many clients at once, each on a connection of its own that it keeps: one thread, since a core is all that we may take."""
+"""Many clients at once, on connections that they keep or anew for each question: one thread, since a core is all that we may take."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+#: Addresses of loopback that new connections come from in turn: each has so many ports, and they rest for a minute.
+_SOURCES = [f"127.0.0.{number}" for number in range(2, 34)]
+#: Linux: the port is chosen when the other end is known, so that each pair of addresses has all of them.
+_IP_BIND_ADDRESS_NO_PORT = 24
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 
 
@@ -101,3 +107,60 @@ def once(path: Path, request: bytes) -> bytes:
         return client.have()
     finally:
         client.socket.close()
+
+
+def anew(port: int, request: bytes) -> bytes:
+    """The whole answer to one question on a new connection."""
+    return _heard(_asked(port, request, _SOURCES[0]))
+
+
+def drive_anew(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Driven:
+    """Let as many clients ask these in turn, each question on a new connection to this port of loopback.
+
+    Raises:
+        RuntimeError: an answer is not 200, or not whole.
+    """
+    waits: list[float] = []
+    under_way: deque[tuple[float, socket.socket]] = deque()
+    coming = zip(itertools.cycle(requests), itertools.cycle(_SOURCES), strict=False)
+    began = now = time.perf_counter()
+    while now - began < seconds:
+        while len(under_way) < clients:
+            under_way.append((time.perf_counter(), _asked(port, *next(coming))))
+        asked_at, connection = under_way.popleft()
+        if not _heard(connection).startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
+            raise RuntimeError("an answer is not 200; see the log of the server")
+        now = time.perf_counter()
+        waits.append((now - asked_at) * 1e3)
+    for _, connection in under_way:
+        connection.close()
+    return Driven(len(waits) / (now - began), waits)
+
+
+def _asked(port: int, request: bytes, source: str) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    connection.bind((source, 0))
+    try:
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(request)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _heard(connection: socket.socket) -> bytes:
+    with connection:
+        answer = connection.recv(65_536)
+        while not _is_whole(answer):
+            if not (some := connection.recv(65_536)):
+                raise RuntimeError(f"the connection was closed after `{answer.decode('utf-8', 'replace')}`")
+            answer += some
+    return answer
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head + b"\r\n") if end else None
+    return length is not None and len(body) >= int(length[1])

@@ -48,6 +48,10 @@ id = "servers"
 name = "Jiangzhou Servers"
 profiles = ["server"]
 [[issuing]]
+id = "staff"
+name = "Jiangzhou Staff"
+profiles = ["staff-sign"]
+[[issuing]]
 id = "applications"
 name = "Jiangzhou Applications"
 profiles = ["application"]

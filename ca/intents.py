@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -33,44 +33,49 @@ FORGOTTEN = dt.timedelta(hours=1)
 LONGEST_WAIT = dt.timedelta(minutes=5)
 
 
-def announce(tx: Transaction, made: Rehearsed, writer: tuple[str, str]) -> int | None:
-    """Write the intent and its event; gives its id, or None when the request is no longer waiting for this."""
-    order = made.order
-    if order.request_id is not None and not _begin(tx.db, order.request_id):
-        return None
-    digest = hashlib.sha256(made.tbs).hexdigest()
-    intent = Intent(
+def announce(tx: Transaction, batch: Sequence[Rehearsed], writer: tuple[str, str]) -> list[tuple[Rehearsed, int]]:
+    """Write the intents of `batch` and their events; gives those whose request still waits for this, each with its intent's id."""
+    requests = _locked(tx.db, [made.order.request_id for made in batch])
+    begun = [made for made in batch if made.order.request_id is None or _begin(requests[made.order.request_id])]
+    intents = [_intent(tx, made, writer) for made in begun]
+    tx.db.add_all(intents)
+    tx.db.flush()
+    for made, intent in zip(begun, intents, strict=True):
+        facts = {"profile": made.profile.name, "version": made.profile.version, "tbs-sha256": intent.tbs_sha256}
+        told = {**facts, "node": writer[0], "boot": writer[1]}
+        tx.record(event(made.issuer, made.order, intent.serial, Kind.CERT_INTENDED, told))
+    return [(made, intent.id) for made, intent in zip(begun, intents, strict=True)]
+
+
+def _intent(tx: Transaction, made: Rehearsed, writer: tuple[str, str]) -> Intent:
+    return Intent(
         authority=made.issuer.id,
         serial=f"{made.serial:x}",
-        request_id=order.request_id,
+        request_id=made.order.request_id,
         profile=made.profile.name,
         profile_version=made.profile.version,
         tbs=made.tbs,
-        tbs_sha256=digest,
+        tbs_sha256=hashlib.sha256(made.tbs).hexdigest(),
         not_after=made.not_after,
-        rule=order.permit.rule,
-        revision=order.permit.revision,
+        rule=made.order.permit.rule,
+        revision=made.order.permit.revision,
         node=writer[0],
         boot=writer[1],
         opened_at=tx.now,
     )
-    tx.db.add(intent)
-    tx.db.flush()
-    details = {"profile": made.profile.name, "version": made.profile.version, "tbs-sha256": digest, "node": writer[0], "boot": writer[1]}
-    tx.record(event(made.issuer, order, intent.serial, Kind.CERT_INTENDED, details))
-    return intent.id
 
 
-def fulfil(tx: Transaction, intent_id: int) -> bool:
-    """Take the intent for a certificate; False when it was swept meanwhile, and the certificate must be discarded."""
-    intent = tx.db.get(Intent, intent_id, with_for_update=True, populate_existing=True)
-    if intent is None or intent.state != IntentState.OPEN:
-        return False
-    intent.state = after(INTENTS, IntentState.OPEN, IntentStep.FULFIL, f"intent:{intent_id}")
-    if intent.request_id is not None:
-        request = _locked(tx.db, intent.request_id)
-        request.state = after(REQUESTS, RequestState(request.state), RequestStep.ISSUE, request.ref)
-    return True
+def fulfil(tx: Transaction, numbers: Collection[int]) -> set[int]:
+    """Take these intents for their certificates; gives those that were still open: the certificates of others must be discarded."""
+    asked = select(Intent).where(Intent.id.in_(numbers), Intent.state == IntentState.OPEN).order_by(Intent.id).with_for_update()
+    found = list(tx.db.scalars(asked, execution_options={"populate_existing": True}))
+    requests = _locked(tx.db, [intent.request_id for intent in found])
+    for intent in found:
+        intent.state = after(INTENTS, IntentState.OPEN, IntentStep.FULFIL, f"intent:{intent.id}")
+        if intent.request_id is not None:
+            request = requests[intent.request_id]
+            request.state = after(REQUESTS, RequestState(request.state), RequestStep.ISSUE, request.ref)
+    return {intent.id for intent in found}
 
 
 def event(issuer: Issuer, order: Order, serial: str, kind: Kind, details: Mapping[str, object]) -> Event:
@@ -154,7 +159,7 @@ def sweep_one(tx: Transaction, intent: Intent, permit: Permit) -> None:
     details: dict[str, object] = {"tbs-sha256": intent.tbs_sha256, "node": intent.node, "boot": intent.boot}
     unit = ""
     if intent.request_id is not None:
-        request = _locked(tx.db, intent.request_id)
+        request = _locked(tx.db, [intent.request_id])[intent.request_id]
         request.state = after(REQUESTS, RequestState(request.state), RequestStep.SWEEP, request.ref)
         request.attempts += 1
         request.retry_at = tx.now + min(dt.timedelta(seconds=2 ** min(request.attempts, 10) - 2), LONGEST_WAIT)
@@ -164,14 +169,16 @@ def sweep_one(tx: Transaction, intent: Intent, permit: Permit) -> None:
     tx.record(Event.under(permit, Kind.CERT_SWEPT, f"cert:{intent.authority}/{intent.serial}", **more))
 
 
-def _begin(session: Session, request_id: int) -> bool:
-    request = _locked(session, request_id)
+def _begin(request: Request) -> bool:
     if request.state != RequestState.APPROVED:
         return False
     request.state = after(REQUESTS, RequestState.APPROVED, RequestStep.INTEND, request.ref)
     return True
 
 
-def _locked(session: Session, request_id: int) -> Request:
-    """The request's row as it is now, without what hangs on it."""
-    return session.get_one(Request, request_id, with_for_update=True, populate_existing=True, options=[lazyload("*")])
+def _locked(session: Session, numbers: Iterable[int | None]) -> dict[int, Request]:
+    """The rows of these requests as they are now, by id and without what hangs on them."""
+    wanted = {number for number in numbers if number is not None}
+    asked = select(Request).where(Request.id.in_(wanted)).order_by(Request.id).options(lazyload("*")).with_for_update()
+    found = session.scalars(asked, execution_options={"populate_existing": True}) if wanted else ()
+    return {request.id: request for request in found}

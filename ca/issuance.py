@@ -54,7 +54,7 @@ def issue(works: Works, orders: Sequence[Order], *, root: Issuer | None = None) 
     if not rehearsed:
         return []
     with recording(works.trail) as tx:  # the intents are in the tree before a key moves
-        announced = [(made, number) for made in rehearsed if (number := intents.announce(tx, made, works.trail.writer)) is not None]
+        announced = intents.announce(tx, rehearsed, works.trail.writer)
     signed = []
     stopped: set[str] = set()
     for made, number in announced:
@@ -70,7 +70,11 @@ def issue(works: Works, orders: Sequence[Order], *, root: Issuer | None = None) 
     if not signed:
         return []
     with recording(works.trail) as tx:
-        return [row for made, number, cert in signed if (row := _store(tx, made, number, cert)) is not None]
+        still_open = intents.fulfil(tx, [number for _, number, _ in signed])
+        for made, number, _ in signed:
+            if number not in still_open:  # swept meanwhile: the certificate is discarded, and only told
+                tx.record(intents.event(made.issuer, made.order, f"{made.serial:x}", Kind.CERT_FAILED, {"late": True}))
+        return [_store(tx, made, number, cert) for made, number, cert in signed if number in still_open]
 
 
 def sign(made: Rehearsed) -> x509.Certificate:
@@ -175,12 +179,9 @@ def _kept(suite: str) -> PrivateKey:
     return SUITES[suite].generate()
 
 
-def _store(tx: Transaction, made: Rehearsed, intent_id: int, certificate: x509.Certificate) -> Certificate | None:
-    """Write the certificate if its intent is still open; a late one is discarded and only told."""
+def _store(tx: Transaction, made: Rehearsed, intent_id: int, certificate: x509.Certificate) -> Certificate:
+    """Write the certificate, whose intent was open."""
     order, serial = made.order, f"{made.serial:x}"
-    if not intents.fulfil(tx, intent_id):
-        tx.record(intents.event(made.issuer, order, serial, Kind.CERT_FAILED, {"late": True}))
-        return None
     row = Certificate(
         intent_id=intent_id,
         authority=made.issuer.id,

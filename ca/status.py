@@ -3,8 +3,8 @@
 Answers come from the revocation rows. A serial that was never issued is `unknown`, a question about another issuer is
 refused (RFC 6960 section 2.3), and when the database could not be polled for 1.5 s the answer is `tryLater`; published
 lists and certificates are served even then.
-An authority on hold after a restore answers `tryLater` and shows no list. Answers for known serials without nonce are
-kept; a revocation, seen by the poll at most 250 ms later, drops what was kept for that serial under every hash.
+An authority on hold after a restore answers `tryLater` and shows no list. What the rows say of a serial is kept, and answers
+about it without nonce; a revocation, seen by the poll at most 250 ms later, drops what was kept for that serial under every hash.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
@@ -42,8 +43,10 @@ _log = get_logger()
 POLL = dt.timedelta(milliseconds=250)
 #: Older looks than this are too old to answer from.
 STALE = dt.timedelta(seconds=1.5)
-#: Serials whose answers are kept, over all authorities.
+#: Serials of which something is kept, over all authorities.
 CACHED_SERIALS = 65_536
+#: Questions that need not be read again, and the largest of them in bytes: about one certificate, without a nonce.
+READ_QUESTIONS, SMALL = 16_384, 256
 #: How long proxies may keep an answer at most.
 MAX_AGE_SECONDS = 3600
 
@@ -64,6 +67,14 @@ class _Kept(NamedTuple):
     until: dt.datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the rows say of one serial, and the answers that were signed from it, by CertID."""
+
+    status: ocsp.Status
+    answers: dict[bytes, _Kept] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class _Desk:
     """What is needed to answer for one authority. Replaced as a whole when its responder's certificate changes."""
@@ -77,6 +88,14 @@ class _Desk:
     signer: Signer | None
     not_after: dt.datetime
     held: bool = False
+
+
+class _Open(NamedTuple):
+    """A question that only the database can answer."""
+
+    desk: _Desk
+    request: ocsp.Request
+    now: dt.datetime
 
 
 @dataclass
@@ -98,7 +117,7 @@ class Responder:
         self._monotonic = monotonic
         self._seen = _Seen()
         self._polled: float | None = None
-        self._kept: OrderedDict[tuple[str, int], dict[bytes, _Kept]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], _Known] = OrderedDict()
         self._lock = threading.Lock()
         self._polling = threading.Lock()
         self._signed: Counter[tuple[str, int]] = Counter()
@@ -122,8 +141,17 @@ class Responder:
 
     def answer(self, authority: str, der: bytes) -> Answer:
         """The OCSP answer of `authority` to the request `der` (RFC 6960); never an exception."""
+        found = self._begin(authority, der)
+        return found if isinstance(found, Answer) else self._or_later(authority, lambda: self._looked_up(found))
+
+    def at_hand(self, authority: str, der: bytes) -> Answer | None:
+        """As `answer`, without waiting for anything; None when the database must be asked."""
+        found = self._begin(authority, der)
+        return found if isinstance(found, Answer) else None
+
+    def _begin(self, authority: str, der: bytes) -> Answer | _Open:
         try:
-            request = ocsp.parse(der)
+            request = _read(der)
         except Error:
             return Answer(ocsp.MALFORMED, 0, cacheable=False)
         desk = self._seen.desks.get(authority)
@@ -132,10 +160,20 @@ class Responder:
         if desk is None or desk.template is None or not any(mine.matches(request) for mine in desk.cert_ids):
             return Answer(ocsp.UNAUTHORIZED, 0, cacheable=False)
         now = self._trail.clock().replace(microsecond=0)
-        if request.nonce is None and (kept := self._find_kept(authority, request, now)):
-            return _cacheable(kept, now)
+        with self._lock:
+            known = self._kept.get((authority, request.serial))
+            if known is None:
+                return _Open(desk, request, now)
+            self._kept.move_to_end((authority, request.serial))
+            kept = known.answers.get(request.cert_id) if request.nonce is None else None
+            if kept is not None and now < kept.until:
+                self.answered["kept"] += 1
+                return _cacheable(kept, now)
+        return self._or_later(authority, lambda: self._signed_from(known, desk, request, now))
+
+    def _or_later(self, authority: str, made: Callable[[], Answer]) -> Answer:
         try:
-            return self._fresh(desk, request, now)
+            return made()
         except Error as error:
             _log.error("no OCSP answer could be made", authority=authority, reason=repr(error))
             return Answer(ocsp.TRY_LATER, 0, cacheable=False)
@@ -235,38 +273,46 @@ class Responder:
             held=bool(row.held),
         )
 
-    def _find_kept(self, authority: str, request: ocsp.Request, now: dt.datetime) -> _Kept | None:
-        with self._lock:
-            answers = self._kept.get((authority, request.serial))
-            kept = answers.get(request.cert_id) if answers else None
-            if kept is None or now >= kept.until:
-                return None
-            self._kept.move_to_end((authority, request.serial))
-            self.answered["kept"] += 1
-            return kept
-
-    def _fresh(self, desk: _Desk, request: ocsp.Request, now: dt.datetime) -> Answer:
-        assert desk.template is not None
-        assert desk.signer is not None
+    def _looked_up(self, question: _Open) -> Answer:
+        desk, request, now = question
         with self._trail.database.looking() as cursor:
             status, revision = _status(cursor, desk.authority, request.serial)
+        known = _Known(status)
+        if not isinstance(status, ocsp.Unknown):
+            self._keep(desk, request.serial, known, revision)
+        return self._signed_from(known, desk, request, now)
+
+    def _keep(self, desk: _Desk, serial: int, known: _Known, revision: int) -> None:
+        """Keep what was read of a serial, unless a later poll knows better."""
+        with self._lock:
+            if self._seen.desks.get(desk.authority) is not desk or revision < self._seen.revision:
+                return
+            self._kept[desk.authority, serial] = known
+            while len(self._kept) > CACHED_SERIALS:
+                self._kept.popitem(last=False)
+
+    def _signed_from(self, known: _Known, desk: _Desk, request: ocsp.Request, now: dt.datetime) -> Answer:
+        assert desk.template is not None
+        assert desk.signer is not None
         next_update = min(now + self._settings.ocsp_lifetime, desk.not_after)
-        tbs = desk.template.tbs(request.cert_id, status, now, next_update, request.nonce)
+        tbs = desk.template.tbs(request.cert_id, known.status, now, next_update, request.nonce)
         der = desk.template.assemble(tbs, desk.signer.sign(tbs))
-        kept = _Kept(der, now + (next_update - now) / 2)
         with self._lock:
             self._signed[desk.authority, int(now.timestamp()) // 60] += 1
             self.answered["signed"] += 1
-            current = self._seen.desks.get(desk.authority) is desk and revision >= self._seen.revision
-            if current and request.nonce is None and not isinstance(status, ocsp.Unknown):
-                answers = self._kept.setdefault((desk.authority, request.serial), {})
-                answers[request.cert_id] = kept
-                self._kept.move_to_end((desk.authority, request.serial))
-                while len(self._kept) > CACHED_SERIALS:
-                    self._kept.popitem(last=False)
-        if request.nonce is not None or isinstance(status, ocsp.Unknown):
+        if request.nonce is not None or isinstance(known.status, ocsp.Unknown):
             return Answer(der, 0, cacheable=False)
+        # What the poll has dropped meanwhile is found by nobody: this may be put into it all the same.
+        kept = known.answers[request.cert_id] = _Kept(der, now + (next_update - now) / 2)
         return _cacheable(kept, now)
+
+
+def _read(der: bytes) -> ocsp.Request:
+    """The question in `der`; raises as `ocsp.parse`."""
+    return ocsp.parse(der) if len(der) > SMALL or ocsp.NONCE_ID in der else _read_again(der)
+
+
+_read_again = lru_cache(maxsize=READ_QUESTIONS)(ocsp.parse)
 
 
 def _cacheable(kept: _Kept, now: dt.datetime) -> Answer:

@@ -29,6 +29,8 @@ UNAUTHORIZED = bytes.fromhex("30030a0106")
 NONCE_BYTES = range(1, 128 + 1)
 
 _NONCE_OID, _BASIC_OID = "1.3.6.1.5.5.7.48.1.2", "1.3.6.1.5.5.7.48.1.1"
+#: How a nonce is named: a request without these octets has none.
+NONCE_ID = der.oid(_NONCE_OID)
 _SUCCESSFUL = der.tlv(der.ENUMERATED, b"\0")
 _BASIC = der.oid(_BASIC_OID)
 _HASHES = {der.oid("1.3.14.3.2.26"): "sha1", der.oid("2.16.840.1.101.3.4.2.1"): "sha256"}
@@ -155,7 +157,7 @@ class Template:
         """ResponseData (section 4.2.1) about `cert_id`; producedAt is `this_update`, since answers are made on demand."""
         now = der.generalized_time(this_update)
         single = der.sequence(cert_id, _status(status), now, der.tlv(0xA0, der.generalized_time(next_update)))
-        echo = b"" if nonce is None else der.tlv(0xA1, der.sequence(der.extension(_NONCE_OID, der.octets(nonce))))
+        echo = b"" if nonce is None else der.tlv(0xA1, der.sequence(der.sequence(NONCE_ID, der.octets(der.octets(nonce)))))
         return der.sequence(self._responder, now, der.sequence(single), echo)
 
     def assemble(self, tbs: bytes, signature: bytes) -> bytes:

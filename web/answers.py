@@ -37,6 +37,12 @@ class Pending(NamedTuple):
     told: Callable[[Sequence[Receipt]], Answer]
 
 
+class Aside(NamedTuple):
+    """An answer that waits for the database: not in a thread that many callers share."""
+
+    made: Callable[[], Answer]
+
+
 #: What an application gives that answers through `yumen.later`.
 LATER: Iterable[bytes] = ()
 

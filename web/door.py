@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from audit.permit import Action, Permit
 from audit.record import Transaction, recording
+from authz import decide
 from authz.caller import Caller
 from authz.decide import Target
 from authz.people import Person
@@ -74,6 +75,11 @@ def permit(action: Action, target: Target) -> Permit:
         Denied, Unauthenticated, Unavailable: as `authz.decide.require`; a refusal is recorded already.
     """
     return visit().permit(action, target)
+
+
+def may(action: Action, target: Target) -> bool:
+    """Whether the caller would get that permit: for what a page offers. Nothing is recorded."""
+    return decide.decide(node().world.current(), caller(), action, target).allowed
 
 
 @contextmanager

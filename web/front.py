@@ -15,7 +15,7 @@ from audit.flusher import Outcome
 from core import logs
 from core.errors import Error, Malformed, NotFound, TooLarge
 from web import callers
-from web.answers import LATER, Answer, Later, Pending
+from web.answers import LATER, Answer, Aside, Later, Pending
 from web.credentials import for_programs, refuse_forged, refuse_nul
 from web.declare import Described, Opening
 from web.metrics import Metrics
@@ -37,7 +37,7 @@ _ECHO = re.compile(r"[ -~]{1,1024}")
 Send = Callable[[Answer], Iterable[bytes]]
 
 
-def _fresh_id() -> str:
+def fresh_id() -> str:
     """A name for a request: no secret, so it need not be asked of the kernel. Seconds in front keep neighbours together in indexes."""
     return f"{int(time.time()):08x}{random.getrandbits(96):024x}"
 
@@ -49,14 +49,14 @@ class Raw:
     methods: tuple[str, ...]
     #: The address as the OpenAPI document shows it, parameters in `<…>`.
     rule: str
-    answer: Callable[[Visit, tuple[str, ...]], Answer | Pending]
+    answer: Callable[[Visit, tuple[str, ...]], Answer | Aside | Pending]
     openings: frozenset[Opening]
     described: Described
     #: Fields, as WSGI names them, that this route judges itself and no other takes.
     takes: frozenset[str] = frozenset()
     #: What a refusal looks like here.
     refuse: Callable[[Visit, Error], Answer] = Visit.refuse
-    #: Whether it waits for nothing but the trail, so that few threads may answer many callers.
+    #: Whether it waits for nothing but the trail, so that few threads may answer many callers; else it says so with `Aside`.
     quick: bool = False
     #: Whether it may take seconds, so that nobody has all threads for it.
     heavy: bool = False
@@ -81,13 +81,13 @@ class Front:
 
     def is_quick(self, environ: Mapping[str, Any]) -> bool:
         """Whether the request waits for nothing but the trail; whoever shows a token is looked up in the database."""
-        route = self._exact.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
-        return route is not None and route.quick and "HTTP_AUTHORIZATION" not in environ
+        found = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        return found is not None and found[0].quick and "HTTP_AUTHORIZATION" not in environ
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request; where the server offers `yumen.later`, no thread waits for the trail."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else _fresh_id()
+        environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else fresh_id()
         environ["yumen.echo"] = given if _ECHO.fullmatch(given) else environ["yumen.request_id"]
         visit = environ["yumen.visit"] = Visit(self.node, environ)
         token = logs.request_id.set(environ["yumen.request_id"])
@@ -99,12 +99,10 @@ class Front:
                 if answer is None:
                     assert self._app is not None
                     return self._app(environ, start_response)
-                if isinstance(answer, Answer):
-                    return send(answer)
-                if later:
-                    self.node.trail.append_later(answer.events, partial(self._recorded, visit, answer, later, send))
+                if later and not isinstance(answer, Answer):
+                    self._put_off(visit, answer, later, send)
                     return LATER
-                return send(answer.told(self.node.trail.append(answer.events)))
+                return send(self._waited_for(answer))
             except Error as error:
                 if later:  # a refusal is recorded as well, and rare enough to wait for
                     later.finish_aside(partial(self._refused, visit, error, send))
@@ -112,6 +110,19 @@ class Front:
                 return self._refused(visit, error, send)
         finally:
             logs.request_id.reset(token)
+
+    def _waited_for(self, answer: Answer | Aside | Pending) -> Answer:
+        if isinstance(answer, Answer):
+            return answer
+        return answer.made() if isinstance(answer, Aside) else answer.told(self.node.trail.append(answer.events))
+
+    def _put_off(self, visit: Visit, answer: Aside | Pending, later: Later, send: Send) -> None:
+        """Let another thread give `answer` when what it waits for is there."""
+        if isinstance(answer, Aside):
+            made = answer.made
+            later.finish_aside(lambda: send(made()))
+        else:
+            self.node.trail.append_later(answer.events, partial(self._recorded, visit, answer, later, send))
 
     def _recorded(self, visit: Visit, answer: Pending, later: Later, send: Send, outcome: Outcome) -> None:
         """Give `answer`, now that its events are in the trail; a refusal when they are not."""
@@ -134,7 +145,7 @@ class Front:
         self.metrics.observe(visit.route, answer.status, time.perf_counter() - began)
         return answer.send(visit.environ, start_response)
 
-    def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | Pending | None:
+    def _answer(self, visit: Visit, environ: dict[str, Any]) -> Answer | Aside | Pending | None:
         """The answer of a raw route; None when the framework is to answer.
 
         Raises:
@@ -156,7 +167,7 @@ class Front:
             raise NotFound("there is nothing at this address")
         return None
 
-    def _in_turn(self, visit: Visit, route: Raw, parts: tuple[str, ...]) -> Answer | Pending:
+    def _in_turn(self, visit: Visit, route: Raw, parts: tuple[str, ...]) -> Answer | Aside | Pending:
         who = self._turns.take(visit, route.openings)
         try:
             return route.answer(visit, parts)

@@ -7,14 +7,9 @@ so that an expired or revoked one gets a readable, recorded refusal. What the ga
 
 from __future__ import annotations
 
-import contextlib
 import re
-import selectors
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -27,25 +22,25 @@ from OpenSSL import SSL
 
 from core.errors import Error, Unavailable
 from web import compose, problems
-from web.wire import MAX_HEAD_BYTES, Blocked, Gone, Phase, Wire, first_to_go
+from web.loop import Loop
+from web.ready import ocsp
+from web.wire import MAX_HEAD_BYTES, Ready, Wire
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ops.node import Node
 
-#: Connections open at one time; beyond them one that has not said its whole request makes room.
-MAX_CONNECTIONS = 900
-#: An address that holds more than one part in so many of them makes room first.
-SHARE = 3
 #: Requests that may wait for a worker thread before further ones are answered 503 at once.
 MAX_WAITING = 512
 
-_SWEEP_SECONDS = 0.25
 _RENEWAL_SECONDS = 5.0
 _FIELD = re.compile(rb"([!#$%&'*+.^`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
 _LISTS = frozenset({b"Accept", b"Accept-Language", b"Accept-Encoding", b"Cache-Control", b"Connection", b"Via", b"X-Forwarded-For"})
 _MAX_FIELDS = 100
+
+#: What is at hand for a whole request, if anything.
+AtOnce = Callable[[bytes], Ready | None]
 
 log = structlog.get_logger()
 
@@ -146,140 +141,11 @@ class _Gateway(Gateway_10):
         return environ
 
 
-class _Loop:
-    """Moves every connection through its phases; the place of cheroot's connection manager."""
-
-    def __init__(self, server: Listener, listening: socket.socket) -> None:
-        self._server = server
-        self._listening = listening
-        self._wires: set[Wire] = set()
-        self._done: SimpleQueue[Wire] = SimpleQueue()
-        self._selector = selectors.DefaultSelector()
-        self._waker, self._awake = socket.socketpair()
-        self._stop = threading.Event()
-        self._stopped = threading.Event()
-        for sock in (listening, self._awake, self._waker):
-            sock.settimeout(0)
-        self._selector.register(listening, selectors.EVENT_READ)
-        self._selector.register(self._awake, selectors.EVENT_READ)
-
-    #: cheroot asks before it offers keep-alive; the limit of connections is kept by making room instead.
-    can_add_keepalive_connection = True
-
-    def put(self, wire: Wire) -> None:
-        """Take a connection back from a worker thread."""
-        self._done.put(wire)
-        self.wake()
-
-    def run(self, _expiration_interval: float) -> None:
-        """Serve until `stop`."""
-        swept = time.monotonic()
-        while not self._stop.is_set():
-            for key, _ in self._selector.select(_SWEEP_SECONDS):
-                if key.fileobj is self._listening:
-                    self._accept()
-                elif key.fileobj is self._awake:
-                    self._take_back()
-                else:
-                    self._advance(key.data)
-            if time.monotonic() - swept >= _SWEEP_SECONDS:
-                swept = time.monotonic()
-                self._sweep(swept)
-        self._stopped.set()
-
-    def stop(self) -> None:
-        """End `run` after the answers being made are sent; waits at most the server's shutdown time."""
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(self._listening)
-        until = time.monotonic() + self._server.shutdown_timeout
-        while time.monotonic() < until and any(wire.phase in {Phase.WORKING, Phase.WRITING} for wire in list(self._wires)):
-            time.sleep(0.01)
-        self._stop.set()
-        self.wake()
-        self._stopped.wait(1)
-
-    def wake(self) -> None:
-        """Let `run` look at its flags now."""
-        with contextlib.suppress(OSError):
-            self._waker.send(b"\0")
-
-    def close(self) -> None:
-        """Close every connection."""
-        for wire in list(self._wires):
-            wire.hang_up()
-        self._selector.close()
-        self._waker.close()
-        self._awake.close()
-
-    def _accept(self) -> None:
-        for _ in range(64):
-            try:
-                sock, address = self._listening.accept()
-            except OSError:
-                return
-            if len(self._wires) >= MAX_CONNECTIONS and not self._make_room():
-                sock.close()
-                continue
-            sock.settimeout(0)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            wire = Wire(self._server, sock, address[:2], self._server.context)
-            self._wires.add(wire)
-            self._selector.register(sock, selectors.EVENT_READ, wire)
-
-    def _make_room(self) -> bool:
-        first = first_to_go(self._wires, MAX_CONNECTIONS // SHARE)
-        if first:
-            self._drop(first)
-        return first is not None
-
-    def _take_back(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._awake.recv(4096):
-                pass
-        with contextlib.suppress(Empty):
-            while True:
-                wire = self._done.get_nowait()
-                wire.send_answer()
-                self._selector.register(wire, selectors.EVENT_WRITE, wire)
-                self._advance(wire)
-
-    def _advance(self, wire: Wire) -> None:
-        try:
-            while wire.phase is not Phase.WORKING:
-                self._step(wire)
-            self._selector.unregister(wire)
-            self._server.process_conn(wire)
-        except Blocked as blocked:
-            self._selector.modify(wire, selectors.EVENT_WRITE if blocked.writes else selectors.EVENT_READ, wire)
-        except Gone:
-            self._drop(wire)
-        except Exception:
-            log.exception("connection dropped")  # a bug that one client meets must not stop the loop for all
-            self._drop(wire)
-
-    def _step(self, wire: Wire) -> None:
-        if wire.phase is Phase.HANDSHAKE:
-            wire.shake_hands()
-        elif wire.phase is Phase.READING:
-            wire.read(self._server.max_body_bytes)
-        elif wire.phase is Phase.WRITING:
-            wire.write()
-        else:
-            wire.drain()
-
-    def _sweep(self, now: float) -> None:
-        for wire in [wire for wire in self._wires if wire.deadline < now and wire.phase is not Phase.WORKING]:
-            self._drop(wire)
-
-    def _drop(self, wire: Wire) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(wire)
-        self._wires.discard(wire)
-        wire.hang_up()
-
-
 class Listener(WsgiServer):
     """One address that Yumen listens on, with TLS when there is a context."""
+
+    #: Answers of a whole request that are at hand; the loop asks for them before a worker thread does.
+    at_once: AtOnce = staticmethod(lambda _: None)
 
     def __init__(
         self, address: tuple[str, int], app: WSGIApplication, *, context: SSL.Context | None = None, threads: int, max_body_bytes: int
@@ -294,7 +160,7 @@ class Listener(WsgiServer):
         """Bind the address and make the loop and the worker threads ready."""
         super().prepare()
         self._connections.close()
-        self._connections: _Loop = _Loop(self, self.socket)
+        self._connections: Loop = Loop(self, self.socket)
 
     def process_conn(self, wire: Wire) -> None:
         """Queue a connection with a whole request for a worker thread, or answer 503 when too many wait."""
@@ -379,6 +245,7 @@ def serve(node: Node) -> Servers:
         _address(web.https), compose.portal(node), context=_context(node), threads=web.threads, max_body_bytes=web.max_body_bytes
     )
     plain = Listener(_address(web.http), compose.status(node), threads=max(2, web.threads // 4), max_body_bytes=16_384)
+    plain.at_once = ocsp(node)
 
     def renew() -> None:
         if (found := node.tls) and shown[0] and found.chain_pem != shown[0].chain_pem:  # a new context forgets all sessions

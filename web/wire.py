@@ -1,6 +1,6 @@
 """One connection as bytes: TLS, the buffer of what came, the answer that goes.
 
-Only the loop of `web.server` touches the socket, without ever waiting: it shakes hands, gathers one whole request, hands
+Only `web.loop` touches the socket, without ever waiting: it shakes hands, gathers one whole request, hands
 it to a worker thread, and sends the answer that the worker left. So a silent or slow client holds a file descriptor and
 a deadline, never a thread.
 """
@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from OpenSSL import SSL, crypto
 
@@ -51,6 +51,13 @@ class Phase(Enum):
     WRITING = auto()
     DRAINING = auto()
     CLOSED = auto()
+
+
+class Ready(NamedTuple):
+    """A whole answer as it goes over the wire, and whether the connection ends with it."""
+
+    data: bytes
+    closes: bool
 
 
 class Server(Protocol):
@@ -91,12 +98,16 @@ class Wire:
         self.phase = Phase.HANDSHAKE if context else Phase.READING
         self.deadline = time.monotonic() + HANDSHAKE_SECONDS
         self.closing = False
+        #: The events that the loop looks for.
+        self.watched = 0
         self._socket = sock
         self._tls: SSL.Connection | None = None
         self._inbox = bytearray()
         self._outbox = memoryview(b"")
         self._taken_at = self.deadline
         self._told_to_continue = False
+        #: Whether the client said that this is its last request, and has its answer.
+        self._said_all = False
         if context:
             self._tls = SSL.Connection(context, sock)
             self._tls.set_accept_state()
@@ -146,6 +157,8 @@ class Wire:
         while self._outbox:
             self._outbox = self._outbox[self._send(bytes(self._outbox[:_CHUNK])) :]
             self._taken_at = time.monotonic()
+        if self._said_all:
+            raise Gone  # and keeps nothing that comes after: it was told that nothing would
         if self.closing:
             self._say_goodbye()
         else:
@@ -168,8 +181,14 @@ class Wire:
             if not data:
                 raise Gone
 
+    def send_ready(self, ready: Ready) -> None:
+        """Begin to send an answer that no worker made."""
+        self.wfile.write(ready.data)
+        self.closing = self._said_all = ready.closes
+        self.send_answer()
+
     def send_answer(self) -> None:
-        """Begin to send what the worker left in `wfile`."""
+        """Begin to send what was left in `wfile`."""
         self._outbox = memoryview(self.wfile.getvalue())
         self.phase = Phase.WRITING
         self._taken_at = time.monotonic()

@@ -88,13 +88,14 @@ def letter(identity: str, kind: Kind, made_at: dt.datetime, facts: Mapping[str, 
 def _expiry(facts: Mapping[str, Any], url: str) -> tuple[Text, Text]:
     days, serial = facts["days"], facts["serial"]
     moment = dt.datetime.fromisoformat(facts["ends_at"])
+    mine = not facts["subject"]  # the portal renews what is a person's own; a server's key is made where the server is
+    way = f"{url}/certificates/{serial}{'/renew' if mine else ''}"
     about = Text(facts["subject"] or "您的个人证书", facts["subject"] or "your personal certificate")
     title = Text(f"证书将在 {days} 天内到期", f"a certificate ends within {days} {'day' if days == 1 else 'days'}")
     return title, Text(
-        f"您负责的证书（{about.zh}，序列号 {serial}）将于 {_when(moment).zh} 到期，到期后不能再用于登录和签名。\n"
-        f"请在到期前续期：{url}/certificates/{serial}",
+        f"您负责的证书（{about.zh}，序列号 {serial}）将于 {_when(moment).zh} 到期，到期后不能再用于登录和签名。\n请在到期前续期：{way}",
         f"A certificate that you answer for ({about.en}, serial {serial}) ends on {_when(moment).en}. After that it opens nothing.\n"
-        f"Renew it before: {url}/certificates/{serial}",
+        f"Renew it before: {way}",
     )
 
 

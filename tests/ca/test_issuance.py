@@ -254,8 +254,7 @@ def orphan(town: Town, node: str, boot: str) -> int:
     approved(town)
     made = rehearsed(town)
     with recording(town.trail) as tx:
-        number = intents.announce(tx, made, Writer(node, boot))
-    assert number
+        [(_, number)] = intents.announce(tx, [made], Writer(node, boot))
     return number
 
 
@@ -390,7 +389,7 @@ def test_a_late_certificate_is_discarded(town: Town):
     intent = town.row(Intent, number)
     town.worker().sweep()
     with recording(town.trail) as tx:
-        assert intents.fulfil(tx, number) is False
+        assert intents.fulfil(tx, [number]) == set()
     with pytest.raises(Conflict):
         intents.after(intents.INTENTS, IntentState.SWEPT, intents.IntentStep.FULFIL, "intent")
     assert intent.serial not in {row.serial for row in town.rows(Certificate)}

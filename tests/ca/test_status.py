@@ -124,7 +124,26 @@ def test_nonces_are_answered_and_such_answers_never_kept(town: Town):
         read = reader.load_der_ocsp_response(answer.der)
         assert read.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == nonce
         assert (answer.cacheable, answer.max_age_seconds) == (False, 0)
-    assert not responder._kept
+    assert not any(known.answers for known in responder._kept.values())
+
+
+def test_what_is_known_is_signed_without_the_database_until_the_poll_that_sees_the_revocation(town: Town, monkeypatch: pytest.MonkeyPatch):
+    certificate, responder = town.issued(), town.responder()
+    nonces = (question(town, "staff", int(certificate.serial, 16), nonce=bytes([number])) for number in range(9))
+    assert responder.at_hand("staff", next(nonces)) is None
+    assert ask(town, responder, certificate) is OCSPCertStatus.GOOD
+    look = status._status
+    monkeypatch.setattr(status, "_status", None)
+    for der in (next(nonces), question(town, "staff", int(certificate.serial, 16), "sha1")):
+        assert reader.load_der_ocsp_response(responder.answer("staff", der).der).certificate_status is OCSPCertStatus.GOOD
+        assert responder.at_hand("staff", der)
+    town.revoke("zhangsan", certificate)
+    responder.poll()
+    assert responder.at_hand("staff", next(nonces)) is None
+    monkeypatch.setattr(status, "_status", look)
+    assert reader.load_der_ocsp_response(responder.answer("staff", next(nonces)).der).certificate_status is OCSPCertStatus.REVOKED
+    town.clock.advance(seconds=1.6)
+    assert responder.answer("staff", next(nonces)).der == ocsp.TRY_LATER
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x30", b"garbage", b"\x30\x03\x0a\x01\x00"])

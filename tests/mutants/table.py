@@ -34,8 +34,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "late certificates are discarded",
         "ca/intents.py",
-        "if intent is None or intent.state != IntentState.OPEN:",
-        "if intent is None:",
+        "Intent.id.in_(numbers), Intent.state == IntentState.OPEN",
+        "Intent.id.in_(numbers)",
         "tests/ca/test_issuance.py::test_a_late_certificate_is_discarded",
     ),
     Mutant(
@@ -287,7 +287,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "silent clients are dropped",
-        "web/server.py",
+        "web/loop.py",
         "                self._sweep(swept)\n",
         "",
         "tests/web/test_server.py::test_a_handshake_has_five_seconds",

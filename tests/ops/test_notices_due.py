@@ -44,6 +44,8 @@ def test_a_certificate_that_ends_is_told_once_at_each_step(told: Told):
     assert to_whom(told, Kind.EXPIRY) == [(key, "zhangsan") for key in expected]
     facts = json.loads(told.rows()[-1].facts)
     assert facts == {"subject": "", "serial": certificate.serial, "days": 1, "ends_at": certificate.not_after.isoformat()}
+    text = texts.letter("x", Kind.EXPIRY, certificate.not_after, facts, "https://yumen.example").body
+    assert [one.count(f"https://yumen.example/certificates/{certificate.serial}/renew") for one in text] == [1, 1]
 
 
 def test_who_has_a_newer_certificate_or_a_revoked_one_is_told_nothing(told: Told):
@@ -64,7 +66,10 @@ def test_a_certificate_is_told_to_whom_answers_for_the_server(told: Told):
     certificate = told.town.issued("fenger", "zhaoliu", profile="server", ref="server:portal")
     told.turn(days=340)
     assert to_whom(told, Kind.EXPIRY) == [(f"expiry:servers/{certificate.serial}:30", "fenger")]
-    assert json.loads(told.rows()[0].facts)["subject"] == "server:portal"
+    facts = json.loads(told.rows()[0].facts)
+    assert facts["subject"] == "server:portal"
+    text = texts.letter("x", Kind.EXPIRY, certificate.not_after, facts, "https://yumen.example").body
+    assert [one.partition("https://")[2].split()[0] for one in text] == [f"yumen.example/certificates/{certificate.serial}"] * 2
 
 
 def test_the_nearest_registrars_get_one_digest_and_nobody_his_own(told: Told):

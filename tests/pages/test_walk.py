@@ -30,7 +30,7 @@ _ADDRESSES = {
     "qianyi": "/trail /trail?q=out:deny /trail?q=colour:red /trail?q=code:CA9001 /trail/ca/1/0 /trail/ca/9/0 /security /system"
     " /trail/{refusal} /trail/{refusal}/why /trail/persons?uid=zhangsan /trail/persons/p_00000000000000000000000000000000"
     " /trail/certificates/{revoked} /trail/certificates/0",
-    "zhengshi": "/security /security/contradictions /security/ask /security/ask?action=request:approve&unit=清河县"
+    "zhengshi": "/security /security/account /security/contradictions /security/ask /security/ask?action=request:approve&unit=清河县"
     " /security/ask?action=request:approve&person=zhouba"
     " /security/ask?action=trail:read&person=nobody /system / /applications /applications/oa /applications/oa/ask?effect=permit"
     " /applications/oa/ask?person=zhangsan&action=approve&type=document&effect=permit&role=staff&least=2&until=2030-01-01",

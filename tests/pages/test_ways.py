@@ -326,12 +326,12 @@ def test_a_role_counts_once_a_security_administrator_has_confirmed_it(portal: Po
 def test_a_security_administrator_logs_somebody_out(portal: Portal) -> None:
     other = portal.session("wangwu")
     assert "/login" not in other.open("/").url
-    page = portal.session("zhengshi").open("/security")
+    page = portal.session("zhengshi").open("/security/account")
     for told in ("王五 的所有会话均已结束", "没有登录会话"):
         page.locator("input[name=uid]").fill("wangwu")
         page.get_by_role("button", name="结束所有会话").click()
         expect(page.locator("main")).to_contain_text(told)
-        page.goto("/security")
+        page.goto("/security/account")
     assert "/login" in other.open("/").url
     del portal.accounts["wangwu"]["cookie"]
 

@@ -73,6 +73,8 @@ def test_an_application_is_registered_granted_keyed_and_unkeyed(service: Service
     grant = {"application": "fin", "action": "pay", "type": "bill", "role": "staff", "unit": unit}
     assert service.person(SYSTEM).post("/api/v1/grants", json=grant).status_code == 403
     added = service.person(SECURITY).post("/api/v1/grants", json=grant)
+    again = service.person(SECURITY).post("/api/v1/grants", json=grant)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
     assert added.status_code == 201, added.text
 
     assert service.person(STAFF).post("/api/v1/applications/fin/keys", json={}).status_code == 403

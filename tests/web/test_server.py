@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ from OpenSSL import SSL
 
 from tests.web.pki import Holder, make
 from web import wire
+from web.loop import IN_A_ROW
 from web.server import Listener, Servers, tls_context
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
@@ -159,7 +161,7 @@ def test_a_request_that_trickles_is_ended(place: Place, monkeypatch: pytest.Monk
 
 
 def test_many_connections_make_room_for_new_ones(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.server.MAX_CONNECTIONS", 50)
+    monkeypatch.setattr("web.loop.MAX_CONNECTIONS", 50)
     silent = [socket.create_connection(("127.0.0.1", place.port)) for _ in range(80)]
     begun = [place.tls() for _ in range(80)]
     try:
@@ -185,7 +187,7 @@ def asking_much(place: Place, source: str) -> ssl.SSLSocket:
 @pytest.mark.parametrize(("addresses", "stall"), [(10, 0.2), (1, 60.0)])
 def test_who_takes_no_answer_makes_room(place: Place, monkeypatch: pytest.MonkeyPatch, addresses: int, stall: float) -> None:
     """After a while for everybody, at once for an address that holds more than its share."""
-    monkeypatch.setattr("web.server.MAX_CONNECTIONS", 20)
+    monkeypatch.setattr("web.loop.MAX_CONNECTIONS", 20)
     monkeypatch.setattr(wire, "STALL_SECONDS", stall)
     greedy = [asking_much(place, f"127.0.0.{number % addresses + 2}") for number in range(20)]
     try:
@@ -366,6 +368,23 @@ def test_who_takes_an_answer_slowly_gets_it_whole_and_holds_nobody_up(place: Pla
             heard += len(data)
         assert heard > 3_000_000
         sock.close()
+
+
+def test_who_is_answered_at_once_lets_others_have_their_turn() -> None:
+    """Many requests in one go: most are answered where they are read, but a worker thread comes in between, and all come in order."""
+    listener = Listener(("127.0.0.1", 0), application, threads=2, max_body_bytes=LIMIT)
+    listener.at_once = lambda request: wire.Ready(b"HTTP/1.1 200 OK\r\n\r\n" + request.split()[1], closes=b"/39" in request)
+    servers = Servers((listener,))
+    servers.start()
+    try:
+        with socket.create_connection(servers.addresses[0], 5) as sock:
+            sock.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(40)))
+            heard = b"".join(iter(lambda: sock.recv(65_536), b""))
+    finally:
+        servers.stop()
+    paths = [int(path) for path in re.findall(rb"(?:\n\r\n|path\": \")/(\d+)", heard)]
+    assert paths == list(range(40))
+    assert heard.count(b'"path"') == 40 // (IN_A_ROW + 1)
 
 
 def test_stopping_finishes_what_is_being_answered() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from tests.web.conftest import STAFF, Issued, Service
+from web import ready
+from web.compose import portal
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +83,111 @@ def test_base64_that_is_none_is_malformed(plain: httpx.Client) -> None:
     for text in ("%FF%FE", "not*base64", "AAA"):
         got = plain.get(f"/ocsp/staff/{text}")
         assert ocsp.load_der_ocsp_response(got.content).response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+
+
+def request(der: bytes, *more: str, path: str = "/ocsp/staff", host: str = "Host: a") -> bytes:
+    """A question as it goes over the wire."""
+    head = "\r\n".join([f"POST {path} HTTP/1.1", host, f"Content-Length: {len(der)}", *more])
+    return f"{head}\r\n\r\n".encode() + der
+
+
+def heard(plain: httpx.Client, data: bytes) -> tuple[list[str], bytes]:
+    """The head of the answer, sorted and without what differs every time, and its body."""
+    with socket.create_connection((plain.base_url.host, plain.base_url.port or 0), 5) as sock:
+        sock.sendall(data)
+        answer = b"".join(iter(lambda: sock.recv(65_536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *fields = head.decode().split("\r\n")
+    return [
+        status,
+        *sorted(field for field in fields if not field.startswith(("X-Request-ID", "Date", "Expires", "Cache-Control: max-age"))),
+    ], body
+
+
+def test_an_answer_at_hand_is_the_one_that_comes_the_long_way(service: Service, plain: httpx.Client, held: Issued) -> None:
+    at_once, der = ready.ocsp(service.node), question(held)
+    asked(plain, der)
+    close, long_way = "Connection: close", "X-Request-ID: the-long-way"
+    assert at_once(request(der, close))
+    assert at_once(request(der, close, long_way)) is None
+    assert heard(plain, request(der, close)) == heard(plain, request(der, close, long_way))
+    for garbage in (b"", b"nonsense"):
+        assert heard(plain, request(garbage, close)) == heard(plain, request(garbage, close, long_way))
+    fields = [set(plain.post("/ocsp/staff", content=der, headers=more).headers) for more in ({}, {"X-Request-ID": "the-long-way"})]
+    assert fields[0] == fields[1]
+
+
+def test_what_is_at_hand_is_told_on_a_connection_that_stays(service: Service, plain: httpx.Client, held: Issued) -> None:
+    der = question(held)
+    asked(plain, der)
+    before = service.node.responder.answered["kept"]
+    whole, _ = heard(plain, request(der) * 3 + request(der, "Connection: close"))
+    assert whole[0] == "HTTP/1.1 200 OK"
+    assert service.node.responder.answered["kept"] == before + 4
+
+
+def test_behind_a_proxy_only_a_question_for_the_database_takes_a_thread(service: Service, held: Issued) -> None:
+    front, aside = portal(service.node), list[Any]()
+
+    def ask(der: bytes, status: list[str]) -> bytes:
+        environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/ocsp/staff", "CONTENT_LENGTH": str(len(der)), "wsgi.input": io.BytesIO(der)}
+        assert front.is_quick(environ)
+        return b"".join(front({**environ, "yumen.later": SimpleNamespace(finish_aside=aside.append)}, lambda *told: status.append(told[0])))
+
+    answered: list[str] = []
+    service.node.responder._kept.clear()
+    assert ask(question(held), answered) == b""
+    assert not answered
+    (made,) = aside
+    assert ocsp.load_der_ocsp_response(b"".join(made())).certificate_status is GOOD
+    for der in (question(held), question(held, nonce=b"n"), b"nonsense"):
+        assert ask(der, answered)
+    assert answered == ["200 OK"] * 4
+    assert len(aside) == 1
+
+
+def test_only_the_plainest_requests_are_answered_before_they_are_looked_at(service: Service, plain: httpx.Client, held: Issued) -> None:
+    at_once, der = ready.ocsp(service.node), question(held)
+    asked(plain, der)
+    text = base64.b64encode(der).decode()
+    for path in (f"/ocsp/staff/{text}", f"/ocsp/staff/{quote(text, safe='')}"):
+        assert at_once(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        for other in (
+            f"HEAD {path} HTTP/1.1",
+            f"GET {path} HTTP/1.0",
+            f"GET {path}?a HTTP/1.1",
+            f"GET {path}%00 HTTP/1.1",
+            f"GET  {path} HTTP/1.1",
+        ):
+            assert at_once(f"{other}\r\nHost: a\r\n\r\n".encode()) is None
+    assert at_once(request(der, "Content-Type: application/ocsp-request", "User-Agent: a", "Accept: */*"))
+    for field in (
+        "Client-Cert: a",
+        "Authorization: Bearer ys_a",
+        "Cookie: a=b",
+        "Expect: 100-continue",
+        "Transfer-Encoding: chunked",
+        "Via: a",
+    ):
+        assert at_once(request(der, field)) is None
+    for field in (
+        "Accept : a",
+        "Accept:\ta\0",
+        "accept",
+        " Accept: a",
+        "Host: b",
+        "Content-Length: 1",
+        "Connection: upgrade",
+        "A_b: c",
+        "Accept: \x7f",
+    ):
+        assert at_once(request(der, field)) is None
+    assert at_once(request(der, host="Host:")) is None
+    assert at_once(request(der, host="Accept: a")) is None
+    assert at_once(request(b"0" * 5_000)) is None
+    assert at_once(request(der) + b"more") is None
+    assert at_once(request(der)[:-1]) is None
+    assert at_once(b"") is None
 
 
 def test_a_right_serial_under_the_wrong_authority_is_never_good(plain: httpx.Client, held: Issued) -> None:

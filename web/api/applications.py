@@ -146,7 +146,7 @@ def withdraw_key(application: str, key: str) -> Response:
 
 @routes.post("/grants")
 @door.open_to(door.PERSON)
-@door.described(summary="Add a grant", body=GrantBody, status=201, answer=GrantAnswer, errors=("not-found",))
+@door.described(summary="Add a grant", body=GrantBody, status=201, answer=GrantAnswer, errors=("not-found", "conflict"))
 def add_grant() -> Response:
     """Let a role do something in an application, or forbid it."""
     wanted = door.body(GrantBody)

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from audit.permit import Action, Permit
-from authz import applications, decide, registers
+from authz import applications, registers
 from authz.applications import Registration
 from authz.decide import Target
 from authz.snapshot import Application
@@ -36,7 +36,7 @@ def listing() -> str:
     found = [one for one in registers.applications(snapshot, door.caller()) if wanted in one.id or wanted in one.name.lower()]
     shown = [one for one in found if one.id > after][:_PAGE]
     more = url_for("applications.listing", q=wanted, after=shown[-1].id) if shown and shown[-1].id != found[-1].id else ""
-    may_register = _may(Action.APPLICATION_REGISTER, Target("app:new"))
+    may_register = door.may(Action.APPLICATION_REGISTER, Target("app:new"))
     rows = [granted.application(one) for one in shown]
     return render_template("applications/list.html", applications=rows, wanted=wanted, next_url=more, may_register=may_register)
 
@@ -179,19 +179,15 @@ def permitted(application: str, action: Action) -> tuple[Application, Permit]:
     return known, door.permit(action, registers.application_target(snapshot, known))
 
 
-def _may(action: Action, target: Target) -> bool:
-    return decide.decide(door.node().world.current(), door.caller(), action, target).allowed
-
-
 def allowed(known: Application) -> SimpleNamespace:
     """What the caller may do to it."""
     target = registers.application_target(door.node().world.current(), known)
     return SimpleNamespace(
-        key=known.active and _may(Action.API_KEY_MAKE, target),
-        grant=known.active and _may(Action.GRANT_CHANGE, target),
-        switch=_may(Action.APPLICATION_SWITCH, target),
-        proxy=known.active and _may(Action.APPLICATION_REGISTER, target),
-        ask=_may(Action.AUTHZ_EXPLAIN, Target("policy")),
+        key=known.active and door.may(Action.API_KEY_MAKE, target),
+        grant=known.active and door.may(Action.GRANT_CHANGE, target),
+        switch=door.may(Action.APPLICATION_SWITCH, target),
+        proxy=known.active and door.may(Action.APPLICATION_REGISTER, target),
+        ask=door.may(Action.AUTHZ_EXPLAIN, Target("policy")),
     )
 
 
@@ -220,8 +216,7 @@ def _start(known: Application, key: str) -> str:
 
 
 def _registration(form: forms.Register) -> Registration:
-    if not form.validate():
-        raise Malformed("something in the form is missing or too long; look at what is marked")
+    forms.must_be_whole(form)
     directory = door.node().world.current().directory
     actions, types, asserts = ((field.data or "").split() for field in (form.actions, form.types, form.asserts))
     return Registration(

@@ -150,8 +150,7 @@ def _units(action: Action) -> frozenset[str]:
 
 
 def _may(action: Action, found: Any) -> bool:
-    target = Target(*registration.target(found))
-    return decide.decide(door.node().world.current(), door.caller(), action, target).allowed
+    return door.may(action, Target(*registration.target(found)))
 
 
 def _queue(wanted: str = "") -> desk.Queue:

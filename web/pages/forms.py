@@ -9,17 +9,31 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, Field, HiddenField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length, Optional, ValidationError
+from wtforms.validators import DataRequired, Length, Optional, ValidationError
 
+from core.errors import Malformed
 from web.pages import words
+
+#: Years in which a grant may end.
+_EARLIEST, _LATEST = 2000, 2200
 
 
 def _needed(longest: int) -> list[Any]:
-    return [InputRequired(_l("Please fill this in.")), Length(max=longest, message=_l("That is too long."))]
+    return [DataRequired(_l("Please fill this in.")), Length(max=longest, message=_l("That is too long."))]
 
 
 def _optional(longest: int) -> list[Any]:
     return [Length(max=longest, message=_l("That is too long."))]
+
+
+def must_be_whole(form: FlaskForm) -> None:
+    """Refuse a form whose fields are not what they should be; each says on its page what is wrong with it.
+
+    Raises:
+        Malformed: a field is missing, too long, or no date.
+    """
+    if not form.validate():
+        raise Malformed("something in the form is missing, too long or no date; look at what is marked")
 
 
 def _choices(known: Mapping[str, Any]) -> list[SelectChoice]:
@@ -98,17 +112,10 @@ class HandOut(FlaskForm):  # type: ignore[misc]
     uid: Field = StringField(_l("Account"), validators=_needed(128))
 
 
-class Export(FlaskForm):  # type: ignore[misc]
-    """Which events go into the bundle."""
-
-    q: Field = StringField(validators=[Length(max=1000)])
-
-
 class SaveSearch(FlaskForm):  # type: ignore[misc]
-    """A name for a query, and whether other officers see it."""
+    """A name for the query that is shown, and whether other officers see it."""
 
     title: Field = StringField(_l("Name"), validators=_needed(80))
-    q: Field = HiddenField(validators=_needed(1000))
     shared: Field = BooleanField(_l("For all officers"))
 
 
@@ -175,6 +182,11 @@ class Ask(FlaskForm):  # type: ignore[misc]
     least: Field = SelectField(_l("Signed in at least with"), choices=_choices(words.ASSURANCE), default="0")
     until: Field = DateField(_l("Until the end of"), validators=[Optional()])
     withdraw: Field = StringField(_l("Imagine this grant withdrawn"), validators=_optional(20))
+
+    def validate_until(self, field: Field) -> None:
+        """Refuse a day of another age."""
+        if field.data and not _EARLIEST <= field.data.year < _LATEST:
+            raise ValidationError(_l("Please choose a day of this age."))
 
 
 class AcceptContradiction(FlaskForm):  # type: ignore[misc]

@@ -81,7 +81,7 @@ def frame(node: Node) -> Frame:
         html_lang=language.LANGUAGES[now][0],
         other_language=language.LANGUAGES[other][1],
         other_html_lang=language.LANGUAGES[other][0],
-        other_language_url=_same_page(other),
+        other_language_url=readable_address(lang=other),
         name=language.named(person) if person else "",
         unit=language.named(directory.units.get(person.unit)) if person else "",
         places=places(),
@@ -109,15 +109,16 @@ def _stands(endpoint: str, here: str) -> bool:
     return endpoint.partition(".")[0] == here
 
 
-def readable_path() -> str:
-    """The address of the page that is being made; for the answer to a form that has none of its own, that of the page above it."""
-    adapter = request_ctx.url_adapter
-    alone = adapter is not None and "GET" in adapter.allowed_methods(request.path)
-    return request.path if alone else request.path.rpartition("/")[0] or "/"
+def readable_address(**more: str) -> str:
+    """The address of the page that is being made, with what was asked there and `more`.
 
-
-def _same_page(wanted: str) -> str:
-    return f"{readable_path()}?{urlencode({**request.args.to_dict(), 'lang': wanted})}"
+    For the answer to a form that has none of its own, that of the page on which the form stood.
+    """
+    path, adapter = request.path, request_ctx.url_adapter
+    while adapter is not None and path and "GET" not in adapter.allowed_methods(path):
+        path = path.rpartition("/")[0]
+    asked = urlencode({name: text for name, text in request.args.items() if name != "lang"} | more)
+    return (path or "/") + (f"?{asked}" if asked else "")
 
 
 def fence(response: Response) -> Response:

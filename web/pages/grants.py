@@ -25,9 +25,6 @@ from web.pages.problem import again
 
 blueprint = Blueprint("grants", __name__, url_prefix="/applications/<application>")
 
-#: Years in which a grant may end.
-_EARLIEST, _LATEST = 2000, 2200
-
 
 @blueprint.get("/ask")
 @door.open_to(door.PERSON)
@@ -49,7 +46,7 @@ def ask(application: str) -> AnyResponse | str:
 def add_grant(application: str) -> AnyResponse:
     """Add the grant that was imagined."""
     known, permit = permitted(application, Action.GRANT_CHANGE)
-    _must_be_whole(form := forms.Ask())
+    forms.must_be_whole(form := forms.Ask())
     draft = _draft(known, form)
     with door.changing() as tx:
         grant = applications.add_grant(tx, draft, permit=permit)
@@ -87,7 +84,7 @@ def _answered(known: Application, form: forms.Ask) -> granted.Answer:
 
 
 def _simulation(known: Application, form: forms.Ask) -> Simulation:
-    _must_be_whole(form)
+    forms.must_be_whole(form)
     unit = unit_id(door.node().world.current().directory, form.unit.data or "")
     gone = (form.withdraw.data or "").strip()
     return Simulation(
@@ -100,12 +97,6 @@ def _simulation(known: Application, form: forms.Ask) -> Simulation:
         add=[_draft(known, form)] if form.effect.data else [],
         withdraw=frozenset({gone} if gone else ()),
     )
-
-
-def _must_be_whole(form: forms.Ask) -> None:
-    last = form.until.data
-    if not form.validate() or (last and not _EARLIEST <= last.year < _LATEST):
-        raise Malformed("something in the form is missing, too long or no date; look at what is marked")
 
 
 def _draft(known: Application, form: forms.Ask) -> Draft:

@@ -11,7 +11,7 @@ from flask_babel import gettext as _
 
 from authz.caller import Caller
 from authz.decide import Decision
-from authz.explain import Able
+from authz.explain import MOST, Able
 from authz.people import Person
 from authz.roles import Agreement, Held
 from authz.snapshot import Freshness
@@ -40,6 +40,11 @@ class Explained(NamedTuple):
             SimpleNamespace(name=language.named(one.person), uid=one.person.uid, unit=present.unit(one.person.unit), rule=one.rule)
             for one in self.able
         ]
+
+    @property
+    def cut(self) -> bool:
+        """Whether there may be more who may."""
+        return len(self.able) == MOST
 
     @property
     def verdict(self) -> SimpleNamespace | None:

@@ -24,10 +24,13 @@ def problem(error: Error, status: int) -> AnyResponse:
         return redirect(url_for("entrance.login_", next=request.full_path.rstrip("?")))
     reason = "" if error.code == "denied" else problems.reason_of(error)  # a refusal's message tells its reason itself
     here = next((place for place in frame.places() if place.current), None)
+    before = frame.readable_address()
+    came_from_there = request.method == "POST" and error.code != "denied" and before != (here.url if here else "/")
     page = render_template(
         "error.html",
-        sign_in=url_for("entrance.login_", next=frame.readable_path()) if error.code == "unauthenticated" else "",
+        sign_in=url_for("entrance.login_", next=before) if error.code == "unauthenticated" else "",
         back=here,
+        before=before if came_from_there else "",
         status=status,
         title=words.say(words.PROBLEM, error.code if status < 500 or error.code in _TOLD else "internal"),
         detail=said(error),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response as AnyResponse
 
 from audit.permit import Action, Permit
-from authz import confirm, decide, explain, roles, sessions, standing
+from audit.record import Transaction
+from authz import confirm, explain, roles, sessions, standing
 from authz.decide import Target
 from authz.follower import accept_directory
 from authz.people import Person
@@ -20,9 +25,23 @@ from web.pages.problem import again
 
 blueprint = Blueprint("security", __name__, url_prefix="/security")
 
-_SYSTEM = Target("system")
+_SYSTEM, _ANYBODY = Target("system"), Target("person:*")
 #: Rows of one page.
 _PAGE = 50
+
+#: What the place holds, each for whom it is open to.
+_WAYS = (
+    ("security.overview", _l("Roles"), Action.SYSTEM_READ, _SYSTEM),
+    ("security.account", _l("An account"), Action.ACCOUNT_BLOCK, _ANYBODY),
+    ("security.ask", _l("Who may"), Action.AUTHZ_EXPLAIN, Target("policy")),
+    ("security.contradictions", _l("Facts and records"), Action.CONTRADICTION_ACCEPT, Target("contradiction:*")),
+)
+
+
+@blueprint.context_processor
+def ways() -> dict[str, object]:
+    """The pages of the place that the caller may open."""
+    return {"ways": [(endpoint, label) for endpoint, label, action, target in _WAYS if door.may(action, target)]}
 
 
 @blueprint.get("")
@@ -39,9 +58,9 @@ def overview() -> str:
         "security/roles.html",
         alarms=held.alarms(door.node().world, every),
         refused=_refused(),
-        account=forms.Account() if _may(Action.ACCOUNT_BLOCK) else None,
-        rows=[held.row(one, _may(Action.PERSON_CONFIRM, one.person)) for one in found[after : after + _PAGE]],
+        rows=[held.row(one, _may_confirm(one.person)) for one in found[after : after + _PAGE]],
         wanted=wanted,
+        place=_place(),
         next_url=more,
     )
 
@@ -54,7 +73,7 @@ def confirm_role() -> AnyResponse:
     with door.changing() as tx:
         confirm.confirm(tx, door.node().world.current().directory, named, permit=permit)
     flash(_("Confirmed. The role counts from now on."), "good")
-    return redirect(url_for("security.overview"))
+    return redirect(url_for("security.overview", **_place()))
 
 
 @blueprint.post("/withdraw")
@@ -65,7 +84,7 @@ def withdraw() -> AnyResponse:
     with door.changing() as tx:
         confirm.withdraw(tx, door.node().world.current().directory, named, permit=permit)
     flash(_("Withdrawn. The role no longer counts."), "good")
-    return redirect(url_for("security.overview"))
+    return redirect(url_for("security.overview", **_place()))
 
 
 @blueprint.post("/accept")
@@ -80,40 +99,51 @@ def accept() -> AnyResponse:
     return redirect(url_for("security.overview"))
 
 
-@blueprint.post("/sessions")
+@blueprint.get("/account")
+@door.open_to(door.PERSON)
+def account() -> str:
+    """The form by which an account is stopped, and let in again."""
+    door.permit(Action.ACCOUNT_BLOCK, _ANYBODY)
+    return render_template("security/account.html", form=forms.Account(), problem="")
+
+
+@blueprint.post("/account/sessions")
 @door.open_to(door.PERSON)
 def end_sessions() -> AnyResponse:
     """Log somebody out everywhere."""
-    person, permit = _account(Action.SESSION_END)
-    with door.changing() as tx:
+
+    def act(tx: Transaction, person: Person, permit: Permit) -> str:
         sessions.end_all(tx, person, permit=permit)
-    flash(_("%(name)s is logged out everywhere.", name=language.named(person)), "good")
-    return redirect(url_for("security.overview"))
+        return str(_("%(name)s is logged out everywhere.", name=language.named(person)))
+
+    return _on_account(Action.SESSION_END, act)
 
 
-@blueprint.post("/block")
+@blueprint.post("/account/block")
 @door.open_to(door.PERSON)
 def block() -> AnyResponse:
     """Let an account do nothing more, whatever the directory says."""
-    reason = (forms.Account().reason.data or "").strip()
-    if not reason:
-        raise Malformed("say why the account is blocked; it is kept with the block")
-    person, permit = _account(Action.ACCOUNT_BLOCK)
-    with door.changing() as tx:
-        standing.block(tx, person.uuid, person.id, reason[:255], permit=permit)
-    flash(_("%(name)s is blocked: every session, login and decision is refused.", name=language.named(person)), "good")
-    return redirect(url_for("security.overview"))
+
+    def act(tx: Transaction, person: Person, permit: Permit) -> str:
+        reason = (forms.Account().reason.data or "").strip()
+        if not reason:
+            raise Malformed("say why the account is blocked; it is kept with the block")
+        standing.block(tx, person.uuid, person.id, reason, permit=permit)
+        return str(_("%(name)s is blocked: every session, login and decision is refused.", name=language.named(person)))
+
+    return _on_account(Action.ACCOUNT_BLOCK, act)
 
 
-@blueprint.post("/unblock")
+@blueprint.post("/account/unblock")
 @door.open_to(door.PERSON)
 def unblock() -> AnyResponse:
     """Let a blocked account in again."""
-    person, permit = _account(Action.ACCOUNT_BLOCK)
-    with door.changing() as tx:
+
+    def act(tx: Transaction, person: Person, permit: Permit) -> str:
         standing.unblock(tx, person.uuid, person.id, permit=permit)
-    flash(_("%(name)s may come in again.", name=language.named(person)), "good")
-    return redirect(url_for("security.overview"))
+        return str(_("%(name)s may come in again.", name=language.named(person)))
+
+    return _on_account(Action.ACCOUNT_BLOCK, act)
 
 
 @blueprint.get("/ask")
@@ -134,11 +164,7 @@ def ask() -> AnyResponse | str:
 @door.open_to(door.PERSON)
 def contradictions() -> str:
     """What facts and events contradict each other, and who has taken note of it."""
-    door.permit(Action.CONTRADICTION_ACCEPT, Target("contradiction:*"))
-    with door.node().database.reading() as session:
-        found, compared = acceptance.listing(session), reconcile.last(session)
-    rows = [held.contradiction(one, door.caller()) for one in found]
-    return render_template("security/contradictions.html", rows=rows, compared=compared)
+    return render_template("security/contradictions.html", **_contradictions(), form=None, problem="")
 
 
 @blueprint.post("/contradictions")
@@ -146,18 +172,19 @@ def contradictions() -> str:
 def accept_contradiction() -> AnyResponse:
     """One officer's word that it is known and was looked into."""
     form = forms.AcceptContradiction()
-    if not form.validate():
-        raise Malformed("say what was found when it was looked into")
-    permit = door.permit(Action.CONTRADICTION_ACCEPT, Target(acceptance.target(form.id.data)))
-    with door.changing() as tx:
-        acceptance.accept(tx, form.id.data, form.comment.data, permit=permit)
+    permit = door.permit(Action.CONTRADICTION_ACCEPT, Target(acceptance.target(form.id.data or "")))
+    try:
+        forms.must_be_whole(form)
+        with door.changing() as tx:
+            acceptance.accept(tx, form.id.data, form.comment.data.strip(), permit=permit)
+    except Error as error:
+        return again("security/contradictions.html", error, **_contradictions(), form=form)
     flash(_("Noted. With a word of the other office it keeps nothing from working."), "good")
     return redirect(url_for("security.contradictions"))
 
 
 def _explained(form: forms.Explain) -> held.Explained:
-    if not form.validate():
-        raise Malformed("something in the form is missing or too long; look at what is marked")
+    forms.must_be_whole(form)
     snapshot, action = door.node().world.current(), Action(form.action.data)
     unit, named = unit_id(snapshot.directory, form.unit.data or ""), (form.person.data or "").strip()
     if not named:
@@ -175,22 +202,43 @@ def _named() -> tuple[confirm.Named, Permit]:
     return confirm.Named(person.uuid, form.role.data, form.unit.data), permit
 
 
-def _account(action: Action) -> tuple[Person, Permit]:
-    person = door.node().world.current().directory.get((forms.Account().uid.data or "").strip())
-    return person, door.permit(action, _target(person))
+def _on_account(action: Action, act: Callable[[Transaction, Person, Permit], str]) -> AnyResponse:
+    """Do it to the account that the form names, and say what it gives; what is wrong is said above the form as it was filled in."""
+    door.permit(Action.ACCOUNT_BLOCK, _ANYBODY)
+    form = forms.Account()
+    try:
+        forms.must_be_whole(form)
+        person = door.node().world.current().directory.get(form.uid.data.strip())
+        permit = door.permit(action, _target(person))
+        with door.changing() as tx:
+            done = act(tx, person, permit)
+    except Error as error:
+        return again("security/account.html", error, form=form)
+    flash(done, "good")
+    return redirect(url_for("security.account"))
+
+
+def _contradictions() -> dict[str, object]:
+    """What the page of contradictions shows, for who may take note of one."""
+    door.permit(Action.CONTRADICTION_ACCEPT, Target("contradiction:*"))
+    with door.node().database.reading() as session:
+        found, compared = acceptance.listing(session), reconcile.last(session)
+    return {"rows": [held.contradiction(one, door.caller()) for one in found], "compared": compared}
 
 
 def _target(person: Person) -> Target:
     return Target(f"person:{person.id}", person.unit, person.id)
 
 
-def _may(action: Action, person: Person | None = None) -> bool:
-    target = _target(person) if person else Target("person:*")
-    return decide.decide(door.node().world.current(), door.caller(), action, target).allowed
+def _may_confirm(person: Person | None) -> bool:
+    return door.may(Action.PERSON_CONFIRM, _target(person) if person else _ANYBODY)
 
 
 def _refused() -> str:
     """Digest of the directory that the caller may accept, or empty."""
-    world = door.node().world
-    allowed = decide.decide(world.current(), door.caller(), Action.DIRECTORY_ACCEPT, Target("directory")).allowed
-    return world.refused if allowed else ""
+    return door.node().world.refused if door.may(Action.DIRECTORY_ACCEPT, Target("directory")) else ""
+
+
+def _place() -> dict[str, Any]:
+    """Which part of the list is shown, or was when the form was sent."""
+    return {name: request.args[name] for name in ("q", "after") if name in request.args}

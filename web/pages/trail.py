@@ -122,12 +122,12 @@ def certificate(cert: str) -> str:
 @door.open_to(door.PERSON)
 def save() -> AnyResponse:
     """Keep a search under a name."""
-    form, permit = forms.SaveSearch(), door.permit(Action.TRAIL_READ, _TRAIL)
-    if not form.validate():
+    form, q, permit = forms.SaveSearch(), request.args.get("q", ""), door.permit(Action.TRAIL_READ, _TRAIL)
+    if not form.validate() or not q:
         raise Malformed("a saved search needs a name of at most 80 characters and a query; go back and try again")
-    views.save(door.node().trail, form.title.data.strip(), form.q.data, shared=bool(form.shared.data), permit=permit)
+    views.save(door.node().trail, form.title.data.strip(), q, shared=bool(form.shared.data), permit=permit)
     flash(_("Saved."), "good")
-    return redirect(url_for("trail.events", q=form.q.data))
+    return redirect(url_for("trail.events", q=q))
 
 
 @blueprint.post("/searches/<identity>/drop")
@@ -164,7 +164,7 @@ def verify() -> str:
 def export_() -> Response:
     """The filtered events with everything that proves them."""
     permit = door.permit(Action.TRAIL_EXPORT, _TRAIL)
-    query = search.parse_query(forms.Export().q.data or "", door.node().trail.privacy)
+    query = search.parse_query(request.args.get("q", ""), door.node().trail.privacy)
     chosen = api.matching(query)
     bundle = export.bundle(door.node().trail, chosen, query=query.text, patience=api.PATIENCE)
     api.record(permit, Kind.TRAIL_EXPORTED, query.text, len(chosen))
