@@ -16,6 +16,7 @@ from audit.event import BY_CODE, Kind
 from audit.query import parse_query
 from audit.search import candidates, taken, way_of
 from audit.tables import TrailBatch, TrailDisclosure, TrailEvent
+from audit.trail import LOGS
 
 _COLUMNS = (TrailEvent.log, TrailEvent.epoch, TrailEvent.idx, TrailEvent.t, TrailEvent.code, TrailEvent.object, TrailEvent.body)
 
@@ -65,6 +66,12 @@ def _size_at(session: Session, place: tuple[str, int], size: int, at: int) -> in
         found, t = session.execute(later.where(TrailBatch.size > middle)).one()
         low, high = (found, high) if t <= at else (low, middle)
     return low
+
+
+def newest_at(session: Session) -> int:
+    """When the last entry of either log was made, by its writer's clock (microseconds); 0 where there is none."""
+    last = select(TrailBatch.t).order_by(TrailBatch.epoch.desc(), TrailBatch.size.desc()).limit(1)
+    return max(session.scalar(last.where(TrailBatch.log == log)) or 0 for log in LOGS)
 
 
 def walk(session: Session, place: tuple[str, int], first: int, end: int, kinds: Collection[Kind] = ()) -> Iterator[Told]:

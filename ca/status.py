@@ -3,6 +3,7 @@
 Answers come from the revocation rows. A serial that was never issued is `unknown`, a question about another issuer is
 refused (RFC 6960 section 2.3), and when the database could not be polled for 1.5 s the answer is `tryLater`; published
 lists and certificates are served even then.
+With a clock that cannot be believed it is `tryLater` as well.
 An authority on hold after a restore answers `tryLater` and shows no list. What the rows say of a serial is kept, and answers
 about it without nonce; a revocation, seen by the poll at most 250 ms later, drops what was kept for that serial under every hash.
 """
@@ -111,10 +112,17 @@ class _Seen:
 class Responder:
     """See the module. `signers` opens the `ocsp/<authority>` keys. Safe to share between threads."""
 
-    def __init__(self, trail: Trail, signers: Signers, settings: CA | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        trail: Trail,
+        signers: Signers,
+        settings: CA | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        doubtful: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._trail, self._signers = trail, signers
         self._settings = settings or CA()
-        self._monotonic = monotonic
+        self._monotonic, self._doubtful = monotonic, doubtful
         self._seen = _Seen()
         self._polled: float | None = None
         self._kept: OrderedDict[tuple[str, int], _Known] = OrderedDict()
@@ -155,7 +163,7 @@ class Responder:
         except Error:
             return Answer(ocsp.MALFORMED, 0, cacheable=False)
         desk = self._seen.desks.get(authority)
-        if self.stale or (desk is not None and desk.held):
+        if self.stale or self._doubtful() or (desk is not None and desk.held):
             return Answer(ocsp.TRY_LATER, 0, cacheable=False)
         if desk is None or desk.template is None or not any(mine.matches(request) for mine in desk.cert_ids):
             return Answer(ocsp.UNAUTHORIZED, 0, cacheable=False)

@@ -33,6 +33,8 @@ class Works:
     settings: CA = field(default_factory=CA)
     #: Seconds of this machine that never jump: leases of others are judged by it alone.
     monotonic: Callable[[], float] = time.monotonic
+    #: Whether the hour cannot be believed: then nothing is signed by the jobs, because whatever is bears a time.
+    doubtful: Callable[[], bool] = lambda: False
 
     @property
     def database(self) -> Database:

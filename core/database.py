@@ -349,11 +349,14 @@ def _sqlite(path: Path, synchronous: str, **pool: Any) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    def _settings(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
         assert isinstance(connection, sqlite3.Connection)
         connection.isolation_level = None  # we begin transactions ourselves; the driver would begin them too late
         for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}")
+        entry.info["reads_only"] = not os.access(path, os.W_OK)  # SQLite does so without a word, and would for ever
+
+    event.listen(engine, "checkin", lambda _, entry: entry.invalidate() if entry.info.get("reads_only") else None)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:

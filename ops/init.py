@@ -19,7 +19,7 @@ from authz.keys import open_keys
 from ca import ceremony
 from certs import bundles
 from core.clock import system
-from core.errors import Conflict, Malformed
+from core.errors import Conflict, Malformed, Unavailable
 from core.seal import write_durably
 from core.settings import Settings
 from ops import codes, homes, postgres, rights
@@ -85,10 +85,13 @@ def hold_ceremony(settings: Settings, text: str, *, say: Say, hand_over: HandOve
     Raises:
         Malformed: the file breaks its format, or there is no place for the codes of the people that it names.
         Denied, Conflict: the ceremony is not possible any more; the refusal is in the trail.
+        Unavailable: the clock was stepped; what is made here bears its time for decades.
     """
     plan = ceremony.parse(text)
     node = open_node(settings, role="operator", with_keys=True)
     try:
+        if node.hour.doubtful:
+            raise Unavailable("no ceremony is held now: {problems}", problems="; ".join(node.hour.problems()))
         with node.database.reading() as session:
             first = ceremony.is_first(session)
         if first and plan.people and hand_over is None:

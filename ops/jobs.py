@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from cryptography import x509
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -20,7 +19,7 @@ from ca.states import RequestState
 from ca.tables import Certificate, Request
 from core.clock import microseconds
 from core.settings import Settings
-from ops import homes, reconcile
+from ops import own, reconcile
 from ops.status import SOON, UNSIGNED
 
 #: An approved request is signed within seconds; longer than this, something keeps the worker from it.
@@ -85,8 +84,5 @@ def _others(node: _Parts, session: Session, now: dt.datetime) -> Iterator[Job]:
     compared, patience = reconcile.last(session), PATIENCE * node.settings.audit.reconcile_period
     late = now - compared.at > patience if compared else any(history.heads_at(session, microseconds(now - patience)).values())
     yield Job("reconciler", compared.at if compared else None, late)
-    try:
-        leaf = x509.load_pem_x509_certificates(homes.tls_file(node.settings.home).read_bytes())[0]
-    except OSError:
-        return  # another account's file, or another machine's
-    yield Job("listener", leaf.not_valid_before_utc, leaf.not_valid_after_utc - now < SOON, leaf.not_valid_after_utc)
+    for _, leaf in own.listener(node.settings):
+        yield Job("listener", leaf.not_valid_before_utc, leaf.not_valid_after_utc - now < SOON, leaf.not_valid_after_utc)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,8 @@ def run(settings: Settings, *, tell: Say) -> Kept:
         node.close()
 
 
-def keep(node: Node, *, by: str, tell: Say) -> Kept:
-    """Make a backup as `service:<by>`, store it at every target, and take away there what is over.
+def keep(node: Node, *, by: str, places: Collection[str] = (), tell: Say) -> Kept:
+    """Make a backup as `service:<by>`, store it at every target, or those of `places`, and take away there what is over.
 
     Raises:
         Unavailable, Denied: as `ops.backup.make`, or the trail cannot be written.
@@ -66,8 +66,9 @@ def keep(node: Node, *, by: str, tell: Say) -> Kept:
         made = backup.make(node, folder, by=by, tell=tell)
         found = {}
         for target in targets.opened(node.settings.backup):
-            tell(target.name)
-            found[target.name] = _store(node, made, target, by)
+            if not places or target.name in places:
+                tell(target.name)
+                found[target.name] = _store(node, made, target, by)
         return Kept(made, found)
 
 
@@ -89,7 +90,9 @@ def _store(node: Node, made: Made, target: Target, by: str) -> str:
 
 
 def _let_go(node: Node, target: Target, by: str) -> None:
-    """Take away what is over; `target` has just taken a newer one."""
+    """Take away what is over; `target` has just taken a newer one. A clock that was stepped does not tell what is over."""
+    if node.hour.doubtful:
+        return
     settings = node.settings.backup
     with node.database.reading() as session:
         known = {copy.name: copy for copy in copies.listing(session, _MOST) if copy.target == target.name}

@@ -27,7 +27,7 @@ from core.clock import Clock, microseconds
 from core.database import Database
 from core.errors import Unavailable
 from core.settings import Settings
-from ops import copies, reconcile
+from ops import copies, own, reconcile
 from ops.leadership import is_led
 from ops.notices import outbox
 
@@ -100,11 +100,14 @@ class State(Collector):
         age = _gauge("crl_age_seconds", "Seconds since thisUpdate of an authority's newest list.", labels=["ca"])
         left = _gauge("crl_left_seconds", "Seconds until nextUpdate of an authority's newest list.", labels=["ca"])
         now = self._clock()
+        ends = _gauge("internal_certificate_expires_seconds", "Seconds until a certificate of the service's own ends.", labels=["name"])
+        for name, certificate in own.listing(self._settings, session):
+            ends.add_metric([name], (certificate.not_valid_after_utc - now).total_seconds())
         for row in certificates.authorities(session):
             if newest := crls.latest(session, row.id):
                 age.add_metric([row.id], (now - newest.this_update).total_seconds())
                 left.add_metric([row.id], (newest.next_update - now).total_seconds())
-        yield from (age, left)
+        yield from (age, left, ends)
 
 
 def write(settings: Settings, database: Database, clock: Clock, path: Path) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import migrations
+from audit import history
 from audit.checkpoint import LogKey, Publisher
 from audit.noise import Noise
 from audit.permit import Action, Permit
@@ -41,6 +42,7 @@ from core.seal import Vault
 from core.settings import Settings
 from ops import homes, postgres, rights
 from ops.claims import writer_name
+from ops.hour import Hour
 from ops.readiness import LOOK, Lead
 from ops.ticker import Ticker
 
@@ -87,6 +89,8 @@ class Node:
     noise: Noise
     #: Whether somebody does the jobs.
     lead: Lead
+    #: Whether this machine's clock can be believed.
+    hour: Hour
     #: Signs checkpoints; `None` in a process that only serves.
     publisher: Publisher | None
     #: What the authority's jobs work with; `None` in a process that only serves.
@@ -137,8 +141,10 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     database = open_database(settings)
     stack.callback(database.engine.dispose)
     _must_keep_its_mode(database, settings)
+    hour = _hour(database, clock)
     trail = open_trail(database, clock, Writer.fresh(writes_as(name, settings)), vault.secret("privacy"), settings.audit)
     stack.callback(trail.close)
+    _watched(hour, trail, clock, stack)
     source = _source(settings)
     stack.callback(source.close)
     world = World(trail, source, authz_keys.open_keys(vault), settings, trust=Anchors(database))
@@ -146,7 +152,7 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
     follower = _followed(world, role, stack)
     world.start()
     stack.callback(world.close)
-    responder = Responder(trail, SealedSigners(vault), settings.ca)
+    responder = Responder(trail, SealedSigners(vault), settings.ca, doubtful=lambda: hour.doubtful)
     responder.start()
     stack.callback(responder.close)
     noise = Noise(trail, clock)
@@ -171,10 +177,28 @@ def _open(settings: Settings, role: str, stack: ExitStack, *, with_keys: bool, c
         responder=responder,
         noise=noise,
         lead=lead,
+        hour=hour,
         publisher=_publisher(trail, keys, settings) if keys else None,
-        works=_works(trail, world, keys, settings) if keys else None,
+        works=_works(trail, world, keys, hour) if keys else None,
         _open=stack.pop_all(),
     )
+
+
+def _hour(database: Database, clock: Clock) -> Hour:
+    """The hour, measured by the newest entry before this process writes one of its own."""
+    found = Hour(clock)
+    with database.reading() as session:
+        found.begin(history.newest_at(session) if clock is system else 0)
+    return found
+
+
+def _watched(hour: Hour, trail: Trail, clock: Clock, stack: ExitStack) -> None:
+    """Look each second; whoever brings a clock of his own is believed."""
+    if clock is system:
+        hour.look(trail)
+        looking = Ticker("clock", LOOK, lambda: hour.look(trail))
+        looking.start()
+        stack.callback(looking.stop)
 
 
 def _followed(world: World, role: str, stack: ExitStack) -> Follower:
@@ -282,7 +306,7 @@ def _publisher(trail: Trail, keys: Vault, settings: Settings) -> Publisher:
     return Publisher(trail, {log: LogKey.load(keys, log) for log in LOGS}, homes.notes_folder(settings.home))
 
 
-def _works(trail: Trail, world: World, keys: Vault, settings: Settings) -> Works:
+def _works(trail: Trail, world: World, keys: Vault, hour: Hour) -> Works:
     def permits(action: Action, resource: str) -> Permit:
         return service_permit(world, trail, "issuance", action, Target(resource))
 
@@ -291,6 +315,7 @@ def _works(trail: Trail, world: World, keys: Vault, settings: Settings) -> Works
         signers=SealedSigners(keys),
         snapshot=world.current,
         permits=permits,
-        http_url=settings.web.http_url,
-        settings=settings.ca,
+        http_url=world.settings.web.http_url,
+        settings=world.settings.ca,
+        doubtful=lambda: hour.doubtful,
     )

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import structlog
-from cryptography import x509
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -22,13 +21,14 @@ from ca import authorities, crls
 from ca.status import Responder
 from core.errors import Error, Unavailable
 from core.settings import Settings
-from ops import fitness, homes, reconcile
+from ops import fitness, own, reconcile
+from ops.hour import Hour
 from ops.leadership import is_led
 from ops.status import WAITS
 
 #: A worker that ended is followed by another within a second or two; longer than this, nobody works.
 LEADERLESS = 5.0
-#: How often it is looked who leads, in seconds.
+#: How often it is looked who leads, and whether the clock was stepped, in seconds.
 LOOK = 1.0
 
 log = structlog.get_logger()
@@ -45,6 +45,8 @@ class _Parts(Protocol):
     def world(self) -> World: ...
     @property
     def responder(self) -> Responder: ...
+    @property
+    def hour(self) -> Hour: ...
 
 
 class Lead:
@@ -76,12 +78,14 @@ def reasons(node: _Parts, lead: Lead) -> list[str]:
     found = _of_trail(node.trail)
     found += node.world.problems()
     found += node.responder.problems()
+    found += node.hour.problems()
     if node.responder.stale:
         return found  # the database is silent, and whoever asked it now would be as well
     if not lead.look() and lead.missing_seconds > LEADERLESS:
         command = "`yumen serve`, or `yumen worker`" if node.settings.embedded else "`yumen worker`"
         found.append(f"no worker leads for {lead.missing_seconds:.0f} s: nothing is issued and no list is published; run {command}")
-    if _tls_is_over(node):
+    now = node.trail.clock()
+    if any(leaf.not_valid_after_utc <= now for _, leaf in own.listener(node.settings)):
         found.append("the service's own TLS certificate is over: the worker replaces it while it runs, read its log")
     try:
         with node.trail.database.reading() as session:
@@ -101,19 +105,15 @@ def _of_trail(trail: Trail) -> list[str]:
     return [f"the trail cannot be written: acts, logins and decisions are refused{waiting}"]
 
 
-def _tls_is_over(node: _Parts) -> bool:
-    try:
-        leaf = x509.load_pem_x509_certificates(homes.tls_file(node.settings.home).read_bytes())[0]
-    except OSError:
-        return False  # there is none, or what keeps it from being read is told by itself
-    return leaf.not_valid_after_utc <= node.trail.clock()
-
-
 def _of_database(node: _Parts, session: Session) -> Iterator[str]:
+    now = node.trail.clock()
     if not node.settings.embedded:
         yield from (f"the database is not used as it is: {problem}" for problem in fitness.trouble(session.connection()))
     yield from authorities.problems(session)
-    yield from crls.problems(session, node.trail.clock())
+    yield from crls.problems(session, now)
+    for name, certificate in own.responders(session):
+        if certificate.not_valid_after_utc <= now:
+            yield f"the certificate of {name} is over: its answers are refused; the worker replaces it while it runs, read its log"
     yield from reconcile.problems(session)
-    if waiting_seconds(node.trail.database, node.trail.clock()) > WAITS:
+    if waiting_seconds(node.trail.database, now) > WAITS:
         yield "events wait for their place in the trail: acts are answered as not yet proved"

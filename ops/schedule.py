@@ -1,4 +1,7 @@
-"""Backups by themselves: the leading worker makes one every `backup.period` and stores it at every target."""
+"""Backups by themselves: the leading worker makes one every `backup.period` and stores it at every target.
+
+A target that did not take it gets another one after a pause, which grows as long as it takes none; the others wait for theirs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ log = structlog.get_logger()
 
 #: It is looked this often, in seconds, whether one is due.
 LOOK = 60.0
-#: After a failure it is tried again no sooner than this: making one costs a reading of everything.
+#: After a failure it is tried again no sooner than this, after the next one twice as late, at most once in a period: making one
+#: costs a reading of everything.
 RETRY = dt.timedelta(minutes=15)
 
 
@@ -30,7 +34,7 @@ class Schedule:
 
     def __init__(self, node: Node, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._node, self._monotonic = node, monotonic
-        self._not_before = monotonic()
+        self._not_before, self._failures = monotonic(), 0
         self._stop = threading.Event()
 
     @property
@@ -43,21 +47,28 @@ class Schedule:
         self._stop.set()
 
     def turn(self) -> None:
-        """Make and store a backup, if one is due."""
-        if not self._node.settings.backup.targets or self._monotonic() < self._not_before or not self._due():
+        """Make a backup and store it, if one is due anywhere."""
+        if self._monotonic() < self._not_before or not (due := self._due()):
             return
+        failed = True
         try:
-            kept = keeping.keep(self._node, by="schedule", tell=self._tell)
+            kept = keeping.keep(self._node, by="schedule", places=due, tell=self._tell)
+            failed = any(kept.targets.values())
             log.info("backup made", name=kept.made.name, size=kept.made.size)
         except Unavailable as error:
             log.warning("no backup could be made", reason=error.detail)
         finally:
-            self._not_before = self._monotonic() + min(RETRY, self._node.settings.backup.period).total_seconds()
+            self._failures = self._failures + 1 if failed else 0
+            pause = min(RETRY * 2 ** min(max(self._failures - 1, 0), 16), self._node.settings.backup.period)
+            self._not_before = self._monotonic() + pause.total_seconds()
 
-    def _due(self) -> bool:
+    def _due(self) -> list[str]:
+        """Where a backup must be stored now; when one target needs it, those that would need it soon get the same."""
+        period, now = self._node.settings.backup.period, self._node.clock()
         with self._node.database.reading() as session:
-            newest = copies.last(session)
-        return newest is None or self._node.clock() - newest.at >= self._node.settings.backup.period
+            newest = {target: copies.last(session, target) for target in self._node.settings.backup.targets.split()}
+        ages = {target: now - copy.at if copy else period for target, copy in newest.items()}
+        return [target for target, age in ages.items() if age >= period / 2] if max(ages.values(), default=dt.timedelta()) >= period else []
 
     def _tell(self, _: str) -> None:
         if self._stop.is_set():

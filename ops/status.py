@@ -13,6 +13,7 @@ from cryptography import x509
 from sqlalchemy.orm import Session
 
 import migrations
+from audit import history
 from audit.ledgers import waiting_seconds
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
@@ -23,7 +24,8 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import copies, homes, measures, postgres, reconcile
+from ops import copies, homes, measures, own, postgres, reconcile
+from ops.hour import STEP
 from ops.leadership import is_led
 from ops.notices import outbox
 
@@ -107,6 +109,8 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
     problems += crls.problems(session, now)
     problems += reconcile.problems(session)
     problems += copies.problems(settings, session, now)
+    if (ahead := history.newest_at(session) / 1_000_000 - now.timestamp()) > STEP:
+        problems.append(f"the newest entry of the trail lies {ahead:.0f} s ahead of this machine's clock; put the clock right")
     return {
         "home": str(settings.home),
         "mode": settings.mode,
@@ -173,13 +177,11 @@ def _authority(session: Session, authority: str, der: bytes) -> dict[str, Any]:
 
 
 def _tls(settings: Settings, now: dt.datetime, problems: list[str]) -> str | None:
-    try:
-        leaf = x509.load_pem_x509_certificates(homes.tls_file(settings.home).read_bytes())[0]
-    except FileNotFoundError:
-        return None
-    if leaf.not_valid_after_utc - now < SOON:
-        problems.append("the TLS certificate of the service ends soon; the worker renews it while it runs")
-    return leaf.not_valid_after_utc.isoformat()
+    for _, leaf in own.listener(settings):
+        if leaf.not_valid_after_utc - now < SOON:
+            problems.append("the TLS certificate of the service ends soon; the worker renews it while it runs")
+        return leaf.not_valid_after_utc.isoformat()
+    return None
 
 
 def _answers(web: Web) -> bool | None:

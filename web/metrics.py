@@ -44,6 +44,7 @@ class Metrics:
             ("trail_unproved", "Events of this process that are committed and not in the tree yet.", lambda: node.trail.unproved),
             ("directory_age_seconds", "Seconds since the directory was last read well.", lambda: node.world.directory_age),
             ("rows_age_seconds", "Seconds since this process last read the rows it decides on.", lambda: node.world.rows_age),
+            ("clock_off_seconds", "Seconds by which the clock was stepped and is not believed.", lambda: node.hour.off_seconds),
             ("snapshot_revision", "Revision that decisions are made on.", lambda: node.world.current().revision),
         ):
             Gauge(f"yumen_{name}", meaning, registry=registry).set_function(value)

@@ -13,9 +13,9 @@ from sqlalchemy import func, or_, select
 
 from ca import certificates
 from ca.states import Standing
-from ca.tables import Authority, Certificate, Revocation
+from ca.tables import Certificate, Revocation
 from certs.profiles import PROFILES
-from ops import homes
+from ops import homes, own
 from ops.assess.finding import Check, Evidence, Seen, Text, advice, day, few, good, wrong
 from ops.status import SOON
 
@@ -102,17 +102,9 @@ def _authorities(seen: Seen) -> Iterator[Evidence]:
 
 
 def _own(seen: Seen) -> Iterator[Evidence]:
-    found = {f"OCSP {row.id}": row.responder for row in seen.session.scalars(select(Authority).order_by(Authority.id)) if row.responder}
-    ends = {name: x509.load_der_x509_certificate(der).not_valid_after_utc for name, der in found.items()}
-    directory = seen.settings.directory
-    files = {
-        "TLS": homes.tls_file(seen.settings.home),
-        "directory.ca_file": directory.ca_file,
-        "directory.client_cert": directory.client_cert,
-    }
-    for name, path in files.items():
-        ends |= {f"{name} {each.serial_number:x}": each.not_valid_after_utc for each in _certificates(path)}
-    for name, end in ends.items():
+    settings = seen.settings
+    for name, each in (*own.responders(seen.session), *own.listener(settings), *own.to_directory(settings)):
+        end = each.not_valid_after_utc
         fits = wrong if end - seen.now < SOON else good
         yield fits("the certificate {name} ends on {day}", "证书 {name} 于 {day} 到期", name=name, day=day(end))
 

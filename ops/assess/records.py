@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime as dt
-import os
 import shutil
 from collections.abc import Iterator
 
@@ -15,7 +13,7 @@ from audit.event import Kind
 from audit.trail import LOGS
 from core.clock import microseconds
 from core.errors import NotFound
-from ops import homes, reconcile
+from ops import homes, hour, reconcile
 from ops.assess.finding import Check, Evidence, Seen, Text, advice, day, good, wrong
 
 #: Records of access are kept at least this long (Cybersecurity Law, article 21).
@@ -29,8 +27,7 @@ TIGHT = dt.timedelta(days=30)
 #: What clocks may differ by.
 APART = dt.timedelta(seconds=2)
 
-_ALARMS = (Kind.CONTRADICTED, Kind.TRAIL_CLOSED, Kind.WRITER_LOST, Kind.CERT_MISSIGNED)
-_TIME_ERROR = 5
+_ALARMS = (Kind.CONTRADICTED, Kind.TRAIL_CLOSED, Kind.WRITER_LOST, Kind.CERT_MISSIGNED, Kind.CLOCK_STEPPED)
 
 
 def _compared(seen: Seen) -> Iterator[Evidence]:
@@ -95,31 +92,19 @@ def _room(seen: Seen) -> Iterator[Evidence]:
     )
 
 
-class _Timex(ctypes.Structure):
-    """`struct timex` of adjtimex(2), up to where we read; the rest is room."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_long * 32),
-    )
-
-
 def _kernel(_: Seen) -> Iterator[Evidence]:
-    """What the kernel was told by whatever keeps its time: chrony, ntpd and systemd-timesyncd all tell it."""
-    said = _Timex()
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(said))
-    if state < 0:
-        reason = os.strerror(ctypes.get_errno())
-        yield advice("the kernel does not say whether its clock is kept: {reason}", "内核未说明时钟是否同步：{reason}", reason=reason)
-    elif state == _TIME_ERROR:
-        yield advice("the kernel's clock is kept by nobody", "内核时钟未与任何时间源同步")
+    """What the kernel was told by whatever keeps its time."""
+    try:
+        said = hour.kernel()
+    except OSError as error:
+        yield advice(
+            "the kernel does not say whether its clock is kept: {reason}", "内核未说明时钟是否同步：{reason}", reason=error.strerror
+        )
+        return
+    if said.kept:
+        yield good("the kernel's clock is kept, within {most} ms", "内核时钟已同步，误差不超过 {most} 毫秒", most=said.most_wrong // 1000)
     else:
-        yield good("the kernel's clock is kept, within {most} ms", "内核时钟已同步，误差不超过 {most} 毫秒", most=said.maxerror // 1000)
+        yield advice("the kernel's clock is kept by nobody", "内核时钟未与任何时间源同步")
 
 
 def _others(seen: Seen) -> Iterator[Evidence]:

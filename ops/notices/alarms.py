@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from cryptography import x509
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,7 +15,7 @@ from authz.snapshot import Freshness, Snapshot
 from ca import crls
 from ca.tables import Authority
 from core.settings import Settings
-from ops import copies, homes, reconcile
+from ops import copies, own, reconcile
 from ops.notices import outbox
 from ops.notices.due import holders
 from ops.notices.notice import Kind, Planned
@@ -37,6 +36,7 @@ CONCERNED: Mapping[str, tuple[str, ...]] = {
     "directory-stale": _OPERATORS,
     "list-stale": _OPERATORS,
     "certificate-ending": _OPERATORS,
+    "clock-stepped": _EVERYBODY,
     "backup-late": _OPERATORS,
 }
 
@@ -51,6 +51,10 @@ class Alarm(NamedTuple):
     def prefix(self) -> str:
         """How the keys of its notices begin."""
         return f"alarm:{self.name}:{self.about}:"
+
+
+#: The hour of the process that leads cannot be believed.
+CLOCK = Alarm("clock-stepped")
 
 
 class World(Protocol):
@@ -78,20 +82,9 @@ def standing(settings: Settings, trail: Trail, world: World, session: Session) -
         yield Alarm("directory-refused")
     if copies.problems(settings, session, now):
         yield Alarm("backup-late")
-    for name, own in _own(settings, session):
-        if own.not_valid_after_utc - now < min((own.not_valid_after_utc - own.not_valid_before_utc) / LEFT, SOON):
+    for name, ours in own.listing(settings, session):
+        if ours.not_valid_after_utc - now < min((ours.not_valid_after_utc - ours.not_valid_before_utc) / LEFT, SOON):
             yield Alarm("certificate-ending", name)
-
-
-def _own(settings: Settings, session: Session) -> Iterator[tuple[str, x509.Certificate]]:
-    """The certificates without which the service does not work."""
-    for row in session.scalars(select(Authority).where(Authority.cert.is_not(None)).order_by(Authority.id)):
-        yield row.id, x509.load_der_x509_certificate(row.cert or b"")
-        if row.responder:
-            yield f"{row.id} OCSP", x509.load_der_x509_certificate(row.responder)
-    tls = homes.tls_file(settings.home)
-    if tls.exists():
-        yield "TLS", x509.load_pem_x509_certificates(tls.read_bytes())[0]
 
 
 class Watch:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from audit.trail import Trail
 from core.settings import Settings
+from ops.hour import Hour
 from ops.notices import alarms, due, outbox
 from ops.notices.alarms import Alarm
 from ops.notices.mail import Mail
@@ -49,6 +50,8 @@ class _Parts(Protocol):
     def trail(self) -> Trail: ...
     @property
     def world(self) -> alarms.World: ...
+    @property
+    def hour(self) -> Hour: ...
 
 
 def channels(settings: Settings) -> list[Channel]:
@@ -102,21 +105,23 @@ class Notices:
             self._plan(now)
             for channel in self._channels:
                 self._deliver(channel)
-            while outbox.give_up_late(self._trail, self._settings) and not self._stop.is_set():
+            while not self._node.hour.doubtful and outbox.give_up_late(self._trail, self._settings) and not self._stop.is_set():
                 pass
 
     # What is due
 
     def _plan(self, now: float) -> None:
+        """With a clock that cannot be believed only alarms are: what else is due follows from it, and is told once."""
+        doubtful = self._node.hour.doubtful
         ways = {kind: [channel.name for channel in self._channels if kind in channel.kinds] for kind in Kind}
         for kind, every in EVERY.items():
-            if ways[kind] and self._due[kind] <= now:
+            if ways[kind] and self._due[kind] <= now and (kind is Kind.ALARM or not doubtful):
                 with self._trail.database.reading() as session:
                     planned = list(self._found(kind, session))
                 if planned:
                     outbox.plan(self._trail, planned, ways)
                 self._due[kind] = now + every
-        if self._forget_at <= now:
+        if self._forget_at <= now and not doubtful:
             outbox.forget(self._trail)
             self._forget_at = now + _FORGET
 
@@ -130,7 +135,8 @@ class Notices:
         elif kind is Kind.APPROVAL:
             yield from due.awaiting(session, snapshot, now, self._settings)
         else:
-            standing = alarms.standing(self._node.settings, self._trail, world, session)
+            standing = list(alarms.standing(self._node.settings, self._trail, world, session))
+            standing += [alarms.CLOCK] if self._node.hour.doubtful else []
             yield from alarms.due(session, snapshot, self._watch.seen(standing, now, self._settings.alarm_after), now)
 
     # Sending

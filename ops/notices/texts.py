@@ -75,6 +75,14 @@ ALARMS: Mapping[str, tuple[Text, Text]] = {
             "正常情况下工作进程会自动续期。请查看工作进程及其日志。", "The worker renews it while it runs: see to the worker and its log."
         ),
     ),
+    "clock-stepped": (
+        Text("服务器时钟发生跳变", "a server's clock was stepped"),
+        Text(
+            "时钟可信之前，不签发证书、吊销列表和 OCSP 应答。请查明时钟被谁调整并将其调准；`yumen status` 和 `/readyz` 说明详情。",
+            "Until it can be believed no certificate, list or OCSP answer is signed. "
+            "Find out who set it, and put it right; `/readyz` says by how much.",
+        ),
+    ),
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.verifier.ed25519 import valid
+from tests.examples import examples
 
 VECTORS = [
     (
@@ -56,7 +57,7 @@ def test_encodings_of_no_point_are_refused() -> None:
     assert not valid(minus_zero, b"", signed)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.integers(0, 511))
 def test_it_agrees_with_cryptography(seed: bytes, message: bytes, bit: int) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from audit import postgres
 from tests.audit.homes import Home, decision
+from tests.examples import examples
 
 pytestmark = [pytest.mark.component("postgresql"), pytest.mark.parametrize("place", ["postgresql"], indirect=True)]
 
@@ -19,7 +20,7 @@ _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_TEXT, st.integers(-(1 << 63), (1 << 63) - 1), st.binary())))
 def test_arrays_arrive_as_they_were(home: Home, rows: list[tuple[str, int, bytes]]) -> None:
     texts, numbers, octets = ([row[at] for row in rows] for at in range(3))

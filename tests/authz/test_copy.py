@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz import copy
 from authz.copy import Copy
 from authz.dialects import DIALECTS, Found, Stamp
 from core.errors import Malformed, Unavailable
+from tests.examples import examples
 
 OPENLDAP = DIALECTS["openldap"]
 
@@ -239,7 +240,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(_steps)
 def test_whatever_happens_the_copy_ends_as_the_server_is_and_no_failure_changes_it(steps):
     server, clock = Server(), Clock()

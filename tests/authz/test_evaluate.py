@@ -6,12 +6,13 @@ import statistics
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.evaluate import Question, same, weigh
 from authz.people import Holding
 from authz.snapshot import ALWAYS, NEVER, Grant, index
+from tests.examples import examples
 
 #: A small tree: province, two cities, a county in each; unit names are their own ids.
 ABOVE = {
@@ -74,13 +75,13 @@ def oracle(held, q):
     return False
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(grants(), questions())
 def test_evaluator_equals_the_oracle(held, question):
     assert decide(held, question).allowed is oracle(held, question)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(grants(), questions(), st.data())
 def test_adding_a_forbid_never_turns_no_into_yes(held, question, data):
     more = data.draw(grants().map(lambda made: [one._replace(effect="forbid", id=f"x{one.id}") for one in made]))
@@ -88,7 +89,7 @@ def test_adding_a_forbid_never_turns_no_into_yes(held, question, data):
         assert not decide(held + more, question).allowed
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(grants(), questions(), st.data())
 def test_removing_a_permit_never_turns_no_into_yes(held, question, data):
     permits = [one for one in held if one.effect == "permit"]
@@ -97,7 +98,7 @@ def test_removing_a_permit_never_turns_no_into_yes(held, question, data):
         assert not decide([one for one in held if one is not gone], question).allowed
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(grants(), questions())
 def test_losing_a_role_never_turns_no_into_yes_unless_a_forbid_went_with_it(held, question):
     permits = [one for one in held if one.effect == "permit"]

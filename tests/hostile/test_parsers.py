@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 guided = pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None and not must_have_all(), reason="atheris has no wheel for this machine"
 )
-#: Seconds that any input may cost.
+#: Seconds of a processor that any input may cost.
 SOON = 1.0
 #: Inputs that all parsers together are given in the suite, the same ones each time; seconds for each of them in the long form.
 RUNS, LONG = 20_000, int(os.environ.get("YUMEN_TESTS_FUZZ_SECONDS", "600"))
@@ -55,23 +55,22 @@ def mutations(seed: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("parser", PARSERS.values(), ids=lambda parser: parser.name)
 def test_every_parser_refuses_known_tricks_soon(parser: Parser) -> None:
     for data in (*TRICKS, *parser.seeds(), *(made for seed in parser.seeds() for made in mutations(seed))):
-        began = time.monotonic()
+        began = time.thread_time()
         try:
             judge(parser, data)
         except Exception as error:
             raise AssertionError(f"{parser.name}: {data[:200]!r}") from error
-        assert time.monotonic() - began < SOON, data[:200]
+        assert time.thread_time() - began < SOON, data[:200]
 
 
-def fuzz(folder: Path, seconds: int, *told: str) -> None:
-    """Let coverage lead the way as `told`, for at most so long; what breaks a parser is left in `folder` and shown."""
+def fuzz(folder: Path, *told: str) -> None:
+    """Let coverage lead the way as `told`; what breaks a parser is left in `folder` and shown."""
     options = ("-timeout=5", "-max_len=4096", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1")
     ended = subprocess.run(
         [sys.executable, "-m", "tests.hostile.fuzz", *told, *options, f"-artifact_prefix={folder}/"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=seconds + 120,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         check=False,
     )
@@ -82,7 +81,7 @@ def fuzz(folder: Path, seconds: int, *told: str) -> None:
 
 @guided
 def test_a_little_fuzzing_finds_nothing(tmp_path: Path) -> None:
-    fuzz(tmp_path, 0, f"-runs={RUNS}", "-seed=7")
+    fuzz(tmp_path, f"-runs={RUNS}", "-seed=7")
 
 
 @guided
@@ -90,7 +89,7 @@ def test_a_little_fuzzing_finds_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", PARSERS)
 def test_fuzzing_finds_nothing(tmp_path: Path, name: str) -> None:
-    fuzz(tmp_path, LONG, name, f"-max_total_time={LONG}")
+    fuzz(tmp_path, name, f"-max_total_time={LONG}")
 
 
 @guided

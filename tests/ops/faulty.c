@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,6 +75,7 @@ int ftruncate(int d, off_t n) { return fails(d, 1) ? -1 : REAL(int, ftruncate, i
 int fsync(int d) { return fails(d, 1) ? -1 : REAL(int, fsync, int)(d); }
 int fdatasync(int d) { return fails(d, 1) ? -1 : REAL(int, fdatasync, int)(d); }
 int rename(const char *a, const char *b) { return fails_at(b, 1) ? -1 : REAL(int, rename, const char *, const char *)(a, b); }
+int access(const char *a, int mode) { return fails_at(a, mode & W_OK) ? -1 : REAL(int, access, const char *, int)(a, mode); }
 int unlink(const char *a) { return fails_at(a, 1) ? -1 : REAL(int, unlink, const char *)(a); }
 
 static int opened(const char *name, const char *path, int flags, mode_t mode) {
@@ -95,6 +97,11 @@ int clock_gettime(clockid_t which, struct timespec *at) {
     if (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)
         at->tv_sec += clock_step();
     return answer;
+}
+
+/* Whoever moves the clock is no time source. */
+int adjtimex(struct timex *said) {
+    return clock_step() ? TIME_ERROR : REAL(int, adjtimex, struct timex *)(said);
 }
 
 int gettimeofday(struct timeval *at, void *zone) {

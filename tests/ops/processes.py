@@ -166,8 +166,8 @@ def may(user: int, what: str, path: Path) -> bool:
     return subprocess.run([*as_user(user), "test", what, str(path)], check=False).returncode == 0
 
 
-def wait_for(happened: object, seconds: float = 10.0) -> float:
-    """Wait until `happened()` is true; how long it took."""
+def wait_for(happened: object, seconds: float = 60.0) -> float:
+    """Wait until `happened()` is true, however busy the machine, unless `seconds` are the claim; how long it took."""
     assert callable(happened)
     began = time.monotonic()
     while not happened():

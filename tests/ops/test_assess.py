@@ -121,7 +121,7 @@ FAULTS = (
     Fault("keys.secrets", WRONG, "mode 640", secret(0o640)),
     Fault("keys.secrets", WRONG, "could not be looked at", lambda node: homes.secret_file(node.settings.home).unlink()),
     Fault("algorithms.tls", WRONG, "no certificate", lambda node: homes.tls_file(node.settings.home).unlink()),
-    Fault("certificates.own", WRONG, "OCSP staff", later=80 * DAYS),
+    Fault("certificates.own", WRONG, "staff OCSP", later=80 * DAYS),
     Fault("certificates.own", WRONG, "TLS", later=360 * DAYS),
     Fault("certificates.assets", ADVICE, "application:oa", later=340 * DAYS),
     Fault("certificates.authorities", ADVICE, "authority staff", later=9.2 * 365 * DAYS),

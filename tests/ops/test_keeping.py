@@ -176,6 +176,30 @@ def test_a_backup_is_made_when_it_is_due_and_a_failure_is_not_repeated_at_once(k
     assert len(names(shelf)) == 2
 
 
+def test_a_target_that_fails_is_tried_again_alone_and_ever_more_seldom(kept: Node, shelf: Path):
+    away = shelf.with_name("away")
+    both = replace(kept.settings.backup, targets=f"file://{shelf} file://{away}", period=DAY)
+    node = replace(kept, settings=replace(kept.settings, backup=both))
+    hands, waited = Hands(), list[int]()
+    schedule, since = Schedule(node, hands), 0.0
+    while len(waited) < 5:
+        before = len(told(node, Kind.BACKUP_NOT_STORED))
+        schedule.turn()
+        if len(told(node, Kind.BACKUP_NOT_STORED)) > before:
+            waited.append(round((hands.now - since) / RETRY.total_seconds()))
+            since = hands.now
+        hands.now += RETRY.total_seconds()
+    assert waited == [0, 1, 2, 4, 8]
+    assert len(names(shelf)) == 1, "the one that took it gets no other before its time"
+    away.mkdir()
+    hands.now += DAY.total_seconds()
+    schedule.turn()
+    assert (len(names(shelf)), len(names(away))) == (1, 1)
+    tomorrow = Schedule(at(node, system() + DAY), hands)
+    tomorrow.turn()
+    assert (len(names(shelf)), len(names(away))) == (2, 2), "both get the same again"
+
+
 def test_without_a_target_nothing_is_made_by_itself(node: Node):
     Schedule(node).turn()
     assert told(node, Kind.BACKUP_MADE) == []

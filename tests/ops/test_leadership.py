@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from subprocess import Popen
 
 import psycopg
 import pytest
@@ -34,6 +35,7 @@ from ops.leadership import DatabaseLeadership
 from ops.node import Node, open_node
 from ops.renewal import PORTAL
 from tests.ops.processes import CEREMONY, WEB, Place, may, wait_for
+from tests.pace import in_time
 from tests.postgres import Cluster
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.component("postgresql")]
@@ -187,6 +189,18 @@ def is_issued(node: Node, request: int) -> bool:
         return session.get_one(Request, request).state == RequestState.ISSUED
 
 
+@contextmanager
+def ending(*workers: Popen[str]) -> Iterator[None]:
+    """None of `workers` outlives a test that failed."""
+    try:
+        yield
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+
+
 def killed(place: Place, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     place.child(pid).wait()
@@ -219,16 +233,10 @@ def restarted(place: Place, pid: int) -> None:
         (restarted, 2),
     ],
 )
+@in_time
 def test_another_worker_goes_on_and_nothing_is_issued_twice(place, elsewhere, node, end, machines):
     first = place.work()
     second = (place if machines == 1 else elsewhere).work()
-    wait_for(lambda: holder(place.cluster, place.database))
-    assert holder(place.cluster, place.database)[1] == first.pid
-    done = ask(node)
-    wait_for(lambda: is_issued(node, done))
-    under_way = ask(node)
-    end(place, first.pid)
-    began = time.monotonic()
 
     def taken_over() -> bool:
         with suppress(psycopg.OperationalError):
@@ -236,17 +244,24 @@ def test_another_worker_goes_on_and_nothing_is_issued_twice(place, elsewhere, no
             return found is not None and (found[1] == second.pid or end is restarted)
         return False
 
-    wait_for(taken_over, 10)
-    print(f"{end.__name__}, {machines} machines: taken over after {time.monotonic() - began:.2f} s")
-    wait_for(lambda: is_issued(node, under_way), 30)  # announced by the killed one, it is swept after 15 s
-    last = ask(node)
-    wait_for(lambda: is_issued(node, last), 15)
-    os.kill(first.pid, signal.SIGCONT) if end is frozen else None
-    assert twice(node) == []
-    for child in (first, second):
-        if child.poll() is None:
-            child.terminate()
-            assert child.wait(20) == 0
+    with ending(first, second):
+        wait_for(lambda: holder(place.cluster, place.database))
+        assert holder(place.cluster, place.database)[1] == first.pid
+        done = ask(node)
+        wait_for(lambda: is_issued(node, done))
+        under_way = ask(node)
+        end(place, first.pid)
+        took = wait_for(taken_over, 10)
+        print(f"{end.__name__}, {machines} machines: taken over after {took:.2f} s")
+        wait_for(lambda: is_issued(node, under_way), 30)  # announced by the killed one, it is swept after 15 s
+        last = ask(node)
+        wait_for(lambda: is_issued(node, last), 15)
+        os.kill(first.pid, signal.SIGCONT) if end is frozen else None
+        assert twice(node) == []
+        for child in (first, second):
+            if child.poll() is None:
+                child.terminate()
+                assert child.wait(20) == 0
 
 
 def twice(node: Node) -> list[int]:
@@ -256,21 +271,23 @@ def twice(node: Node) -> list[int]:
         return list(session.scalars(fulfilled.group_by(Intent.request_id).having(func.count() > 1)))
 
 
+@in_time
 def test_a_worker_that_stands_by_elsewhere_keeps_its_notes_fresh(place, elsewhere, node):
     leader, standby = place.work(), elsewhere.work()
-    wait_for(lambda: holder(place.cluster, place.database))
 
     def fresh() -> bool:
         notes = [[(home / "notes" / f"{log}.note").read_bytes() for log in LOGS] for home in (place.home, elsewhere.home)]
         return notes[0] == notes[1]
 
-    for _ in range(2):
-        node.trail.beat()
-        time.sleep(1.5)
-        assert wait_for(fresh, 4) < 4
-    for child in (standby, leader):
-        child.terminate()
-        assert child.wait(20) == 0
+    with ending(leader, standby):
+        wait_for(lambda: holder(place.cluster, place.database))
+        for _ in range(2):
+            node.trail.beat()
+            time.sleep(1.5)
+            wait_for(fresh, 4)
+        for child in (standby, leader):
+            child.terminate()
+            assert child.wait(20) == 0
 
 
 def test_the_worker_puts_the_newest_certificate_of_the_listener_in_place(place, node):

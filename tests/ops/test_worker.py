@@ -160,6 +160,7 @@ def test_a_certificate_that_ended_while_all_was_off_is_told_and_replaced(setting
 
     try:
         wait_for(told)  # the first look at the rows comes a moment after the start
+        assert [reason for reason in reasons(node, node.lead) if reason.startswith("the certificate of staff OCSP is over")]
         renew_listener(node)
         Worker(node)._jobs[0].do()
         assert renew_listener(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from audit.event import Event, Kind
@@ -10,6 +11,7 @@ from audit.permit import Actor, ActorKind
 from authz.snapshot import Snapshot
 from core.settings import Notices as Section
 from core.settings import Settings
+from ops.hour import Hour
 from ops.notices import rounds
 from ops.notices.rounds import Notices
 from ops.tables import Notice
@@ -37,6 +39,11 @@ class Told:
         settings = Settings(home=town.folder, mode="demo", notices=Section(**section))
         assert settings.problems() == []
         return cls(town, settings)
+
+    @cached_property
+    def hour(self) -> Hour:
+        """A clock that is believed, until a test steps it."""
+        return Hour(self.town.clock.now, self.town.clock.monotonic, kept=lambda: False)
 
     @property
     def trail(self):

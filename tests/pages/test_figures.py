@@ -81,3 +81,10 @@ def test_room_that_will_not_do_for_a_month_is_said_aloud(free: int | None, look:
 def test_a_late_job_is_said_to_be_late():
     assert figures.job(Job("lists", NOW, late=True)).state.look == "bad"
     assert figures.job(Job("lists", NOW, late=False)).state.look == "good"
+
+
+@pytest.mark.parametrize(("left", "word"), [(90, ("In force", "good")), (3, ("Ends soon", "wait")), (-1, ("Over", "bad"))])
+def test_a_certificate_of_the_services_own_says_how_long_it_lasts(left: int, word: tuple[str, str]):
+    found = x509.load_der_x509_certificate(certificate(NOW + left * DAY))
+    shown = figures.certificate("staff OCSP", found, NOW)
+    assert (shown.name, str(shown.state.label), shown.state.look) == ("staff OCSP", *word)

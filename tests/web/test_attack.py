@@ -13,9 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.web.conftest import AUDITOR, REGISTRAR, Service
 from web.server import Listener
 from web.wire import Blocked, Phase, Wire
@@ -81,7 +82,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(_PIECES, min_size=1, max_size=10)
     | st.lists(_PIECES, min_size=1, max_size=2).map(lambda fields: [b"POST / HTTP/1.1\r\nHost: x\r\n", *fields, b"\r\n", b"GET /hidden"])

@@ -13,7 +13,7 @@ from tests.shape.rules import ROOT
 
 @pytest.mark.proof
 @pytest.mark.component("postgresql", "nginx")
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_door_needs_no_more_than_the_role_that_serves_has():
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not proof and not embedded", "-p", "no:cacheprovider", "tests/web"]
     ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"YUMEN_TESTS_SPLIT": "1"}, capture_output=True, text=True, check=False)

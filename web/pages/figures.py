@@ -13,6 +13,7 @@ from flask_babel import gettext as _
 from authz.snapshot import Freshness
 from ops.capacity import Capacity
 from ops.copies import Copy
+from ops.hour import Hour
 from ops.jobs import Job
 from ops.reconcile import Result
 from ops.status import SOON
@@ -35,6 +36,7 @@ def tiles(node: Any, compared: Result | None) -> list[SimpleNamespace]:
         SimpleNamespace(label=_("Persons"), figure=format_number(len(snapshot.directory.people)), state=counted),
         SimpleNamespace(label=_("Applications"), figure=format_number(len(snapshot.applications)), state=counted),
         SimpleNamespace(label=_("Trail"), figure=_("2 logs"), state=closed),
+        SimpleNamespace(label=_("Clock"), figure=_hour(node.hour), state=_belief(node.hour)),
         SimpleNamespace(label=_("Status of certificates"), figure="OCSP", state=answers),
         SimpleNamespace(
             label=_("Facts and records compared"),
@@ -61,6 +63,14 @@ def authority(row: Any, last: Any, now: dt.datetime) -> SimpleNamespace:
         responder=responder,
         state=_working(row, certificate, last, responder, now),
     )
+
+
+def certificate(name: str, found: x509.Certificate, now: dt.datetime) -> SimpleNamespace:
+    """A certificate of the service's own."""
+    left = found.not_valid_after_utc - now
+    word = words.Word(_("Ends soon"), "wait") if left > dt.timedelta() else words.Word(_("Over"), "bad")
+    state = word if left < SOON else words.Word(_("In force"), _GOOD)
+    return SimpleNamespace(name=name, serial=f"{found.serial_number:x}", not_after=found.not_valid_after_utc, state=state)
 
 
 def job(one: Job) -> SimpleNamespace:
@@ -95,6 +105,14 @@ def compared(result: Result | None) -> SimpleNamespace:
     if result is None:
         return SimpleNamespace(at=None, whole_at=None, first=(), accepted=0, state=_agreement(result))
     return SimpleNamespace(at=result.at, whole_at=result.whole_at, first=result.first, accepted=result.accepted, state=_agreement(result))
+
+
+def _hour(hour: Hour) -> str:
+    return str(_("stepped by %(seconds)s s", seconds=format_number(round(hour.off_seconds)))) if hour.doubtful else str(_("steady"))
+
+
+def _belief(hour: Hour) -> words.Word:
+    return words.Word(_("Not believed"), "bad") if hour.doubtful else words.Word(_("Believed"), _GOOD)
 
 
 def _agreement(result: Result | None) -> words.Word:

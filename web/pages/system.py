@@ -7,7 +7,7 @@ from flask import Blueprint, render_template
 from audit.permit import Action
 from authz.decide import Target
 from ca import certificates, crls
-from ops import capacity, copies, jobs, readiness, reconcile
+from ops import capacity, copies, jobs, own, readiness, reconcile
 from ops.leadership import is_led
 from web import door
 from web.pages import figures
@@ -31,6 +31,7 @@ def overview() -> str:
             reasons=readiness.reasons(node, node.lead),
             tiles=figures.tiles(node, compared),
             authorities=[figures.authority(row, crls.latest(session, row.id), now) for row in certificates.authorities(session)],
+            certificates=[figures.certificate(name, one, now) for name, one in own.listing(node.settings, session)],
             led=is_led(node.settings, session),
             jobs=[figures.job(one) for one in jobs.look(node, session, now)],
             room=figures.room(capacity.look(node.settings, session, now)),
