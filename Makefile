@@ -21,8 +21,14 @@ run: .venv/run $(CATALOGUES)
 	@exec $(BIN)/yumen serve
 
 # The whole suite with the real components; what cannot be installed is named and its tests are skipped (CI=true: a failure).
+# First what can run side by side, in as many processes as there are processors, then what must have the machine alone.
 test: .venv/dev $(CATALOGUES) components
-	$(BIN)/python -m pytest -m "not proof"
+	@beside=passed alone=passed; \
+	$(BIN)/python -m pytest -m "not alone and not proof" --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder \
+		|| beside=FAILED; \
+	$(BIN)/python -m pytest -m "alone and not proof" || alone=FAILED; \
+	echo "side by side: $$beside, alone: $$alone"; \
+	[[ $$beside$$alone == passedpassed ]]
 
 # Style, types, import law, shape and unit tests: under a minute when warm.
 check: .venv/dev $(CATALOGUES)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import components
 from tests.postgres import Cluster
@@ -19,6 +22,45 @@ settings.register_profile("suite", deadline=None, derandomize=True, suppress_hea
 # `make proof` asks for other values, and for more of them.
 settings.register_profile("proof", settings.get_profile("suite"), derandomize=False, max_examples=2_000)
 settings.load_profile("suite")
+
+#: The folders that take longest, longest first: a process that began them last would be waited for.
+_LONG = ("pages", "ops", "web", "authz", "ca", "audit", "journey", "hostile")
+
+
+class _ByFolder(LoadScopeScheduling):
+    """Gives each process whole folders: what the tests of a folder share is made once, and they keep their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Make `--dist loadscope` mean folders."""
+    return _ByFolder(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long folders begin first where several processes share the tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {folder: number for number, folder in enumerate(_LONG)}
+        items.sort(key=lambda item: place.get(item.path.parent.name, len(place)))
+
+
+#: Services that the tests of one folder share.
+_services = ExitStack()
+
+
+@pytest.fixture(scope="session")
+def services() -> ExitStack:
+    """Holds what one folder shares and the next must not find at work: threads beside a property make it look unsteady."""
+    return _services
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the services of a folder after its last test."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        _services.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -20,6 +20,7 @@ from tests.audit.homes import Home, decision, issued
 from tests.postgres import Cluster
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.component("postgresql"),
     pytest.mark.slow,
     pytest.mark.parametrize("place", ["postgresql"], indirect=True),

@@ -18,7 +18,7 @@ from audit.verifier.errors import Tampered
 from audit.verifier.note import Checkpoint
 from tests.audit.homes import close_home, open_home
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 #: An acknowledgement may take this many milliseconds, for 99 of 100 events.
 P99 = 50

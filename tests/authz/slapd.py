@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from authz import ldif
 from authz.people import Entry
 from core.settings import Directory
+from tests.ports import free_ports
 
 SUFFIX = "dc=yumen,dc=demo"
 READER = f"cn=reader,{SUFFIX}"
@@ -93,15 +94,6 @@ def make_pki(folder: Path) -> Path:
     make("localhost", "stranger", make("Other CA", "other"), here)
     (folder / "reader.password").write_text(PASSWORD + "\n")
     return folder
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on, all different: they are held until the last one is found."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def reader() -> Entry:

@@ -19,7 +19,7 @@ from tests.authz.slapd import PASSWORD, SUFFIX
 from tests.authz.sources import whole
 from tests.authz.traps import Cut, Trap
 
-pytestmark = pytest.mark.component("slapd")
+pytestmark = [pytest.mark.alone, pytest.mark.component("slapd")]
 
 PLACE = province.unit_dn("qinghe.linhe.jiangzhou")
 ZHANGSAN = province.accounts()[0]

@@ -16,7 +16,7 @@ from authz.people import Entry
 from authz.snapshot import Freshness
 from tests.authz.test_world import leading, serving
 
-pytestmark = pytest.mark.component("slapd")
+pytestmark = [pytest.mark.alone, pytest.mark.component("slapd")]
 
 QINGHE = "qinghe.linhe.jiangzhou"
 GROUP = province.group_dn("registrar", QINGHE)

@@ -15,14 +15,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from audit.event import Event, Kind
-from audit.permit import Actor, ActorKind
-from audit.record import recording
-from authz.sessions import open_session
 from core.settings import load
 from ops import running
 from ops.demo import make_demo
-from tests.web.conftest import Service, free_ports
+from tests.ports import free_ports
+from tests.web.conftest import Service
 from web.server import serve
 
 #: What a name must not be able to do: end an attribute or a tag, begin an element, a handler, a formula, a template, a line.
@@ -51,16 +48,6 @@ def demonstration(folder: Path, prepare: Callable[[Path], None] = lambda _: None
         servers.stop()
 
 
-def session(service: Service, uid: str) -> str:
-    """A session of this person, opened without waiting for the next one-time code."""
-    world = service.node.world
-    person = world.current().directory.by_uid[uid]
-    with recording(service.node.trail) as tx:
-        opened = open_session(tx, world, person, "password+totp")
-        tx.record(Event(kind=Kind.LOGIN, actor=Actor(ActorKind.PERSON, person.id, "password+totp"), object=f"session:{opened.session}"))
-    return opened.token
-
-
 def poison(home: Path) -> None:
     """Let every name in the directory be an attack."""
     path = home / "directory.ldif"
@@ -76,7 +63,7 @@ def poison(home: Path) -> None:
 @contextmanager
 def browser(service: Service, uid: str) -> Iterator[httpx.Client]:
     """Somebody's cookie, or nobody's."""
-    cookie = {"Cookie": f"__Host-yumen={session(service, uid)}"} if uid else {}
+    cookie = {"Cookie": f"__Host-yumen={service.session(uid)}"} if uid else {}
     trust = ssl.create_default_context(cafile=service.told["ca_file"])
     with httpx.Client(base_url=service.told["https"], verify=trust, headers=cookie, trust_env=False) as client:
         yield client
@@ -88,12 +75,12 @@ def form_token(page: httpx.Response) -> str:
     return found[1]
 
 
-def raw(service: Service, request: bytes) -> bytes:
-    """Everything that is answered to these bytes, which no client library would send, until the end or a silence."""
+def raw(service: Service, request: bytes, silence: float = 3.0) -> bytes:
+    """Everything that is answered to these bytes, which no client library would send, until the end or this many seconds of silence."""
     context = ssl.create_default_context(cafile=service.told["ca_file"])
     port = urlsplit(service.told["https"]).port
     with socket.create_connection(("127.0.0.1", port), 5) as bare, context.wrap_socket(bare, server_hostname="localhost") as sock:
-        sock.settimeout(3)
+        sock.settimeout(silence)
         heard = b""
         with suppress(TimeoutError, ConnectionError, ssl.SSLError):
             sock.sendall(request)

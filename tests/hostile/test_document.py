@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.conftest import demonstration, session
+from tests.hostile.conftest import demonstration
 from tests.web.conftest import AUDITOR, OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Service
 
 HERE = Path(__file__).parent
@@ -45,8 +45,8 @@ def ask(service: Service, caller: str, *options: str) -> None:
     """Let schemathesis ask as `caller`; fails with its report."""
     person = caller not in {NOBODY, KEY, CERTIFICATE}
     spare = service.folder / "spare-tokens"
-    spare.write_text("\n".join(session(service, caller) for _ in range(SPARE)) if person else "", "ascii")
-    token = session(service, caller) if person else ""
+    spare.write_text("\n".join(service.session(caller) for _ in range(SPARE)) if person else "", "ascii")
+    token = service.session(caller) if person else ""
     settings = service.folder / "schemathesis.toml"
     text = (HERE / "schemathesis.toml").read_text("utf-8").replace('"generators.py"', json.dumps(str(HERE / "generators.py")))
     if token or caller == KEY:

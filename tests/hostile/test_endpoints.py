@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.hostile.conftest import browser, demonstration, form_token, raw, session
+from tests.hostile.conftest import browser, demonstration, form_token, raw
 from tests.web.conftest import AUDITOR, REGISTRAR, SECURITY, STAFF, Service
 from web import door
 from web.app import create_app
@@ -107,7 +107,7 @@ def asked(service: Service, client: httpx.Client, method: str, path: str, **what
 
 def programs(service: Service) -> Iterator[tuple[str, str, httpx.Client]]:
     """Every address for programs that takes a body, with somebody who may come in."""
-    who = {Opening.APPLICATION: service.application(), Opening.PERSON: service.client(token=session(service, SECURITY))}
+    who = {Opening.APPLICATION: service.application(), Opening.PERSON: service.client(token=service.session(SECURITY))}
     app = create_app(service.node)
     for rule in app.url_map.iter_rules():
         if door.for_programs(rule.rule):
@@ -134,7 +134,7 @@ def test_no_body_makes_an_address_fail(target: Service) -> None:
 
 def test_ten_megabytes_are_refused_unread(target: Service) -> None:
     for client, path in (
-        (target.client(token=session(target, STAFF)), "/api/v1/requests"),
+        (target.client(token=target.session(STAFF)), "/api/v1/requests"),
         (target.application(), "/access/v1/evaluation"),
     ):
         answer = asked(target, client, "POST", path, content=b" " * 10_000_000, headers={"Content-Type": JSON})
@@ -142,15 +142,16 @@ def test_ten_megabytes_are_refused_unread(target: Service) -> None:
 
 
 def test_no_header_field_and_no_address_makes_anything_fail(target: Service) -> None:
-    cookie = f"Cookie: __Host-yumen={session(target, AUDITOR)}"
+    cookie = f"Cookie: __Host-yumen={target.session(AUDITOR)}"
     requests = [(path, field) for path in ("/", "/login", "/api/v1/me", "/static/yumen.css") for field in FIELDS]
     for path, field in [*requests, *((path, "X: y") for path in PATHS)]:
         said = field if field.startswith(("Cookie", "Host")) else f"{cookie}\r\n{field}"
         host = "" if field.startswith("Host") else "Host: localhost\r\n"
-        began = time.monotonic()
-        heard = raw(target, f"GET {path} HTTP/1.1\r\n{host}{said}\r\nConnection: close\r\n\r\n".encode("latin-1"))
-        status = re.match(rb"HTTP/1\.[01] (\d)", heard)
         waits = field.startswith("Content-Length")  # for the body that never comes
+        began = time.monotonic()
+        request = f"GET {path} HTTP/1.1\r\n{host}{said}\r\nConnection: close\r\n\r\n".encode("latin-1")
+        heard = raw(target, request, silence=0.3 if waits else 3.0)
+        status = re.match(rb"HTTP/1\.[01] (\d)", heard)
         assert waits or (status and status[1] in b"234"), (path[:80], field[:80], heard[:300])
         assert time.monotonic() - began < SOON * 2
 

@@ -16,7 +16,7 @@ import pytest
 from flask import Response
 from werkzeug.test import Client
 
-from tests.hostile.conftest import demonstration, session
+from tests.hostile.conftest import demonstration
 from tests.shape.rules import ROOT
 from tests.web.conftest import OTHER_STAFF, STAFF, Service
 from tests.web.doors import Door, door, serving
@@ -26,7 +26,7 @@ from web.app import create_app
 from web.credentials import shown_at
 from web.front import Front
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 #: Half of them at each of the two addresses.
 SLOW = 500
@@ -119,7 +119,7 @@ def test_no_caller_has_more_than_half_of_the_threads(busy: Service) -> None:
     app = create_app(busy.node)
     app.add_url_rule("/api/v1/wait", view_func=wait)
     front, most = Front(busy.node, (), app), busy.node.settings.web.threads // 2
-    greedy, other = ({"Authorization": f"Bearer {session(busy, uid)}"} for uid in (STAFF, OTHER_STAFF))
+    greedy, other = ({"Authorization": f"Bearer {busy.session(uid)}"} for uid in (STAFF, OTHER_STAFF))
     statuses: list[int] = []
 
     def ask() -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.hostile.conftest import PAYLOAD, browser, form_token, raw, session
+from tests.hostile.conftest import PAYLOAD, browser, form_token, raw
 from tests.web.conftest import AUDITOR, OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Service
 from web import door
 from web.app import create_app
@@ -89,7 +89,7 @@ def csr_with_payload() -> str:
 @pytest.fixture(scope="module")
 def lived(poisoned: Service) -> Service:
     """A service in which everybody has said the payload wherever he may say anything."""
-    clients = {uid: poisoned.client(token=session(poisoned, uid)) for uid in PEOPLE}
+    clients = {uid: poisoned.client(token=poisoned.session(uid)) for uid in PEOPLE}
     unit = clients[STAFF].get("/api/v1/me").json()["unit"]
     asked = [clients[STAFF].post("/api/v1/requests", json={"profile": "staff-sign", "csr": csr_with_payload()}) for _ in range(3)]
     assert [answer.status_code for answer in asked] == [201] * 3, asked[0].text

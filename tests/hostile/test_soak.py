@@ -25,9 +25,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ops.demo import make_demo
-from tests.web.conftest import REGISTRAR, STAFF, csr_pem, free_ports
+from tests.ports import free_ports
+from tests.web.conftest import REGISTRAR, STAFF, csr_pem
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 #: Seconds of the load, and of each look at the process.
 SHORT, LONG = 6.0, float(os.environ.get("YUMEN_TESTS_SOAK_SECONDS", "1800"))

@@ -16,7 +16,7 @@ from cli.story.people import login
 from cli.story.stage import Stage, fresh_service, stage
 from core.errors import Denied, Error, Unavailable
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.alone, pytest.mark.journey, pytest.mark.timeout(300)]
 
 LIMIT = 2.0
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +9,7 @@ import pytest
 from core.settings import Settings, load
 from ops.demo import make_demo
 from ops.node import Node, open_node
-
-
-def free_ports(number: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+from tests.ports import free_ports
 
 
 def addresses() -> dict[str, str]:

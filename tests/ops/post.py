@@ -16,6 +16,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
+from tests.ports import free_ports
 from tests.web import pki
 
 ACCOUNT, PASSWORD = "yumen", "correct horse"
@@ -36,10 +37,10 @@ class MailServer:
         self.answers: dict[str, str] = {}
         self.heard: Callable[[str], None] = lambda _step: None
         tls: dict[str, Any] = {"tls_context": context, "require_starttls": True} if offers_tls else {}
+        (port,) = free_ports(1)
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=0, authenticator=self._login, auth_required=offers_tls, auth_require_tls=offers_tls, **tls
+            self, hostname="127.0.0.1", port=port, authenticator=self._login, auth_required=offers_tls, auth_require_tls=offers_tls, **tls
         )
-        self._controller.port = _free_port()
         self._controller.start()
         self._open = True
 
@@ -86,13 +87,6 @@ class MailServer:
         if self._open:
             self._open = False
             self._controller.stop()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return held.getsockname()[1]
 
 
 class Platform:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from core.settings import Backup
-from tests.ops.conftest import free_ports
+from tests.ports import free_ports
 
 
 def wait_for_port(port: int, child: subprocess.Popen[bytes]) -> None:

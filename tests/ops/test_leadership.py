@@ -38,7 +38,7 @@ from tests.ops.processes import CEREMONY, WEB, Place, may, wait_for
 from tests.pace import in_time
 from tests.postgres import Cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.component("postgresql")]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.component("postgresql")]
 
 HOLDER = "SELECT a.pid, substr(a.application_name, 14)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
 HOLDER += " WHERE l.relation = 'yumen.leadership'::regclass AND l.mode = 'ExclusiveLock' AND l.granted"

@@ -24,7 +24,7 @@ from ops.readiness import LEADERLESS, Lead
 from tests.ops.processes import CEREMONY, people
 from tests.postgres import Cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.component("postgresql")]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.component("postgresql")]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from audit import history
 from audit.event import Kind
 from core.database import open_sqlite
 from ops import homes
-from tests.ops.conftest import free_ports
+from tests.ports import free_ports
 from tests.shape.rules import ROOT
 from tests.web.pki import make
 

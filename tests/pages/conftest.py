@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import shutil
-import socket
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from core.settings import load
 from ops import running
 from ops.demo import make_demo
 from ops.node import Node
+from tests import components
+from tests.ports import free_ports
 from web import server
 
 CHROMIUM_FLAGS = [
@@ -36,13 +37,25 @@ CHROMIUM_FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(services: ExitStack) -> Browser:
     """Chromium of the distribution."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
+    playwright = services.enter_context(sync_playwright())
+    browser = playwright.chromium.launch(executable_path=components.browser(), args=CHROMIUM_FLAGS)
+    services.callback(browser.close)
+    return browser
+
+
+@pytest.fixture(autouse=True)
+def _windows_are_closed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a test leaves open: pages that wait for an answer go on asking."""
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    browser: Browser = request.getfixturevalue("browser")
+    before = set(browser.contexts)
+    yield
+    for context in set(browser.contexts) - before:
+        context.close()
 
 
 @dataclass
@@ -143,7 +156,7 @@ def _note(visitor: Visitor, message: ConsoleMessage) -> None:
 @contextmanager
 def open_portal(home: Path, browser: Browser, years: Years | None = None) -> Iterator[Portal]:
     """A demonstration of its own in `home`, served over TLS with its worker."""
-    https, http = _free_ports(2)
+    https, http = free_ports(2)
     where = {
         "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
         "YUMEN_WEB_HTTP": f"127.0.0.1:{http}",
@@ -161,30 +174,21 @@ def open_portal(home: Path, browser: Browser, years: Years | None = None) -> Ite
 
 
 @pytest.fixture(scope="session")
-def portal(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+def portal(browser: Browser, services: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Portal:
     """The demonstration that most tests share."""
-    with open_portal(tmp_path_factory.mktemp("pages") / "var", browser) as opened:
-        yield opened
+    return services.enter_context(open_portal(tmp_path_factory.mktemp("pages") / "var", browser))
 
 
 @pytest.fixture(scope="session")
-def own(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+def own(browser: Browser, services: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Portal:
     """A demonstration whose clock may be moved, and where anything may be revoked."""
-    with open_portal(tmp_path_factory.mktemp("own") / "var", browser, Years()) as opened:
-        yield opened
+    return services.enter_context(open_portal(tmp_path_factory.mktemp("own") / "var", browser, Years()))
 
 
 @pytest.fixture(scope="session")
-def screenshots() -> Path:
-    """Where pictures of the pages are left for people to look at."""
-    folder = Path(__file__).parents[2] / "build" / "screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _free_ports(number: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+def screenshots() -> Path | None:
+    """Where pictures of every page are left for people to look at: the folder that `YUMEN_SCREENSHOTS` names, if it does."""
+    named = os.environ.get("YUMEN_SCREENSHOTS")
+    if named:
+        Path(named).mkdir(parents=True, exist_ok=True)
+    return Path(named) if named else None

@@ -30,6 +30,7 @@ from cli.client.api import Api, Server
 from cli.story.stage import Stage
 from core.errors import Error
 from ops import demo_data
+from tests.ports import free_ports
 from tests.production import services
 from tests.production.machine import Machine, Unit, read_unit, until
 
@@ -198,7 +199,7 @@ def code(secret: str, steps: int) -> str:
 
 def build(size: Size) -> Production:
     """Everything from empty machines to running processes, by the runbook."""
-    https, http, first, second = services.free_ports(4)
+    https, http, first, second = free_ports(4)
     values = {
         "dc=example,dc=cn": "dc=yumen,dc=demo",
         "https://yumen.example.cn": f"https://localhost:{https}",

@@ -21,6 +21,7 @@ from tests.production.machine import until
 from tests.production.stage import BUREAU, FAR_REGISTRAR, NEWCOMER, SECURITY, Direct, Production
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.journey,
     pytest.mark.component("machine", "slapd", "postgresql", "nginx"),
     pytest.mark.timeout(300),

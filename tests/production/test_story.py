@@ -19,6 +19,7 @@ from tests.journey.test_story import (  # noqa: F401 - the same tests, on anothe
 from tests.production.stage import Production
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.journey,
     pytest.mark.component("openssl", "chromium"),
     pytest.mark.component("machine", "slapd", "postgresql", "nginx"),

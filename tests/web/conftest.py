@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from audit.event import Event, Kind
+from audit.permit import Actor, ActorKind
+from audit.record import recording
+from authz.sessions import open_session
 from core.settings import load
 from ops import homes
 from ops.demo import Made, make_demo
 from ops.node import Node
 from ops.running import embedded, serving, working
+from tests.ports import free_ports
 from tests.postgres import Cluster
 from web.server import serve
 
@@ -75,9 +80,17 @@ class Service:
             self._tokens[uid] = answer.json()["token"]
         return self._tokens[uid]
 
-    def forget(self, uid: str) -> None:
-        """This person's session has ended."""
-        del self._tokens[uid]
+    def session(self, uid: str) -> str:
+        """A token of a session of this person, opened without waiting for the next one-time code."""
+        person = self.node.world.current().directory.by_uid[uid]
+        with recording(self.node.trail) as tx:
+            opened = open_session(tx, self.node.world, person, "password+totp")
+            tx.record(Event(kind=Kind.LOGIN, actor=Actor(ActorKind.PERSON, person.id, "password+totp"), object=f"session:{opened.session}"))
+        return opened.token
+
+    def come_back(self, uid: str) -> None:
+        """This person's session has ended, and there is another."""
+        self._tokens[uid] = self.session(uid)
 
     def credentials(self, uid: str) -> dict[str, str]:
         """The body of a login with a code that was not used yet: this step's, or the next one's, which is accepted early."""
@@ -163,15 +176,6 @@ def csr_pem(key: ec.EllipticCurvePrivateKey) -> str:
     return made.public_bytes(Encoding.PEM).decode()
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
-
-
 @contextmanager
 def split(environ: dict[str, str], cluster: Cluster) -> Iterator[tuple[Made, Node]]:
     """The demonstration on PostgreSQL: what serves has the rights of `yumen_web`, what works those of `yumen_worker`."""
@@ -195,24 +199,29 @@ def together(environ: dict[str, str]) -> Iterator[tuple[Made, Node]]:
         yield made, node
 
 
-@pytest.fixture(scope="session")
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    home = folder / "var"
+@contextmanager
+def whole(folder: Path, form: Callable[[dict[str, str]], AbstractContextManager[tuple[Made, Node]]]) -> Iterator[Service]:
+    """The service in this form, listening."""
     https, http = free_ports(2)
     environ = {
-        "YUMEN_HOME": str(home),
+        "YUMEN_HOME": str(folder / "var"),
         "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
         "YUMEN_WEB_HTTP": f"127.0.0.1:{http}",
         "YUMEN_WEB_HTTPS_URL": f"https://localhost:{https}",
         "YUMEN_WEB_HTTP_URL": f"http://127.0.0.1:{http}",
     }
     os.environ.pop("LISTEN_PID", None)
-    as_split = os.environ.get("YUMEN_TESTS_SPLIT")  # `test_split` sets it
-    with split(environ, request.getfixturevalue("cluster")) if as_split else together(environ) as (made, node):
+    with form(environ) as (made, node):
         servers = serve(node)
         servers.start()
         found = Service(node, json.loads(made.accounts.read_bytes()), folder)
         yield found
         found.close()
         servers.stop()
+
+
+@pytest.fixture(scope="session")
+def service(request: pytest.FixtureRequest, services: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    as_split = os.environ.get("YUMEN_TESTS_SPLIT")  # `test_split` sets it
+    form = partial(split, cluster=request.getfixturevalue("cluster")) if as_split else together
+    return services.enter_context(whole(tmp_path_factory.mktemp("service"), form))

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ops.renewal import renew_listener
-from tests.nginx import Nginx, free_ports
+from tests.nginx import Nginx
+from tests.ports import free_ports
 from tests.web.conftest import Service
 from web.behind import SocketListener
 from web.front import Front

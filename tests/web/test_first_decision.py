@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.nginx import Nginx, free_ports
+from tests.nginx import Nginx
+from tests.ports import free_ports
 from tests.web.conftest import AUDITOR, OWNER, SECURITY, STAFF, SYSTEM, Service
 from tests.web.pki import make
 

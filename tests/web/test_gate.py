@@ -22,7 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.nginx import Nginx, free_ports
+from tests.nginx import Nginx
+from tests.ports import free_ports
 from tests.web.conftest import OWNER, REGISTRAR, SECURITY, STAFF, SYSTEM, Issued, Service, csr_pem
 from tests.web.doors import Door, aged, door, serving, statuses
 from tests.web.pki import make

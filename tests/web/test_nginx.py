@@ -387,6 +387,7 @@ def test_large_bodies_are_refused_by_yumen_first_and_by_nginx_last(service: Serv
         assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
 
 
+@pytest.mark.alone
 def test_slow_bodies_hold_no_thread(toy: Door):
     slow = []
     for _ in range(20):
@@ -438,6 +439,7 @@ def test_a_get_finds_the_other_instance_and_a_post_is_never_sent_twice(service: 
             sock.close()
 
 
+@pytest.mark.alone
 def test_instances_restart_one_after_the_other_and_nobody_notices(toy: Door):
     answers: list[tuple[str, int]] = []
     ended = threading.Event()

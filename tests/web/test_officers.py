@@ -285,9 +285,9 @@ def test_a_security_administrator_logs_somebody_out_everywhere(service: Service)
     assert service.client(token=other).get("/api/v1/me").status_code == 401
     assert service.person(SECURITY).delete(address).json()["code"] == "conflict"
     assert service.person(SECURITY).delete("/api/v1/persons/nobody/sessions").status_code == 404
-    service.forget(FAR_REGISTRAR)
+    service.come_back(FAR_REGISTRAR)
     assert service.person(FAR_REGISTRAR).delete(address).status_code == 200, "one's own"
-    service.forget(FAR_REGISTRAR)
+    service.come_back(FAR_REGISTRAR)
 
 
 def test_registers_are_read_by_those_who_may_and_secrets_by_nobody(service: Service) -> None:

@@ -22,7 +22,7 @@ from web import wire
 from web.loop import IN_A_ROW
 from web.server import Listener, Servers, tls_context
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 LIMIT = 1_000
 
