@@ -6,7 +6,6 @@ import importlib
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
@@ -44,23 +43,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = {folder: number for number, folder in enumerate(_LONG)}
         items.sort(key=lambda item: place.get(item.path.parent.name, len(place)))
-
-
-#: Services that the tests of one folder share.
-_services = ExitStack()
-
-
-@pytest.fixture(scope="session")
-def services() -> ExitStack:
-    """Holds what one folder shares and the next must not find at work: threads beside a property make it look unsteady."""
-    return _services
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the services of a folder after its last test."""
-    if nextitem is None or nextitem.path.parent != item.path.parent:
-        _services.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ CHROMIUM_FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def browser(services: ExitStack) -> Browser:
+def browser() -> Iterator[Browser]:
     """Chromium of the distribution."""
-    playwright = services.enter_context(sync_playwright())
-    browser = playwright.chromium.launch(executable_path=components.browser(), args=CHROMIUM_FLAGS)
-    services.callback(browser.close)
-    return browser
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=components.browser(), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)
@@ -174,15 +174,17 @@ def open_portal(home: Path, browser: Browser, years: Years | None = None) -> Ite
 
 
 @pytest.fixture(scope="session")
-def portal(browser: Browser, services: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Portal:
+def portal(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """The demonstration that most tests share."""
-    return services.enter_context(open_portal(tmp_path_factory.mktemp("pages") / "var", browser))
+    with open_portal(tmp_path_factory.mktemp("pages") / "var", browser) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
-def own(browser: Browser, services: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Portal:
+def own(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """A demonstration whose clock may be moved, and where anything may be revoked."""
-    return services.enter_context(open_portal(tmp_path_factory.mktemp("own") / "var", browser, Years()))
+    with open_portal(tmp_path_factory.mktemp("own") / "var", browser, Years()) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

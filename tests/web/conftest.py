@@ -6,10 +6,9 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,29 +198,24 @@ def together(environ: dict[str, str]) -> Iterator[tuple[Made, Node]]:
         yield made, node
 
 
-@contextmanager
-def whole(folder: Path, form: Callable[[dict[str, str]], AbstractContextManager[tuple[Made, Node]]]) -> Iterator[Service]:
-    """The service in this form, listening."""
+@pytest.fixture(scope="session")
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    home = folder / "var"
     https, http = free_ports(2)
     environ = {
-        "YUMEN_HOME": str(folder / "var"),
+        "YUMEN_HOME": str(home),
         "YUMEN_WEB_HTTPS": f"127.0.0.1:{https}",
         "YUMEN_WEB_HTTP": f"127.0.0.1:{http}",
         "YUMEN_WEB_HTTPS_URL": f"https://localhost:{https}",
         "YUMEN_WEB_HTTP_URL": f"http://127.0.0.1:{http}",
     }
     os.environ.pop("LISTEN_PID", None)
-    with form(environ) as (made, node):
+    as_split = os.environ.get("YUMEN_TESTS_SPLIT")  # `test_split` sets it
+    with split(environ, request.getfixturevalue("cluster")) if as_split else together(environ) as (made, node):
         servers = serve(node)
         servers.start()
         found = Service(node, json.loads(made.accounts.read_bytes()), folder)
         yield found
         found.close()
         servers.stop()
-
-
-@pytest.fixture(scope="session")
-def service(request: pytest.FixtureRequest, services: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    as_split = os.environ.get("YUMEN_TESTS_SPLIT")  # `test_split` sets it
-    form = partial(split, cluster=request.getfixturevalue("cluster")) if as_split else together
-    return services.enter_context(whole(tmp_path_factory.mktemp("service"), form))
