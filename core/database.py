@@ -8,7 +8,6 @@ needs no lock file: writers wait for each other's rows, each at READ COMMITTED a
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import os
 import re
 import select
@@ -32,11 +31,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from core.errors import Unavailable
+from core.lockfile import locked
 
 #: How long a writer tries for the lock before it answers `unavailable`.
 LOCK_PATIENCE = dt.timedelta(seconds=2)
 #: How long one question to PostgreSQL may go unanswered: a server that stands still must not hold every request.
 SILENCE = dt.timedelta(seconds=8)
+
+#: Bytes of SQLite's journal (`…-wal`) up to which it is left to SQLite, and how long its readers may be waited for to begin it anew.
+JOURNAL_BYTES, JOURNAL_PATIENCE = 16 << 20, dt.timedelta(milliseconds=250)
 
 _UNREADABLE: tuple[type[Exception], ...] = (sqlite3.Error, SQLAlchemyError)
 _UNWRITABLE: tuple[type[Exception], ...] = (OperationalError, SilentPool)
@@ -205,6 +208,21 @@ class Database:
         except self.failures + _UNWRITABLE as error:
             raise Unavailable("the database cannot be written now; try again, and tell the operator if it stays") from error
 
+    def shorten(self) -> None:
+        """Begin SQLite's journal anew when it has grown: SQLite does so when nobody reads, which under load is never. Raises as `writing`.
+
+        Writers wait meanwhile, but not for a reader who takes long: then it is left for the next time.
+        """
+        if self.lock is None or self.hasty is None:
+            return
+        journal = Path(f"{self.engine.url.database}-wal")
+        if not journal.exists() or journal.stat().st_size <= JOURNAL_BYTES:
+            return
+        with self._exclusive(), closing(self.hasty.raw_connection()) as own:
+            cursor = own.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {round(JOURNAL_PATIENCE.total_seconds() * 1000)}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def bell(self) -> threading.Event:
         """Is set when a transaction that asked for it with `ring` has committed: clear it, look, and look now and then without it."""
         self._bells.append(made := threading.Event())
@@ -239,7 +257,7 @@ class Database:
                     self._ring()
 
     def _exclusive(self) -> AbstractContextManager[None]:
-        return _locked(self.lock) if self.lock else nullcontext()
+        return locked(self.lock, LOCK_PATIENCE) if self.lock else nullcontext()
 
     @property
     def in_write(self) -> bool:
@@ -278,60 +296,6 @@ class _Named:
 @cache
 def _in_pyformat(sql: str) -> str:
     return re.sub(r":(\w+)", r"%(\1)s", sql)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive `flock` on a descriptor of one's own: a shared one would exclude nobody."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _Waiter(descriptor).wait(LOCK_PATIENCE.total_seconds())
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-class _Waiter:
-    """Waits in the kernel's queue, but not for ever.
-
-    Asking again and again after a sleep is unfair: at 2,000 commits a second some would wait for 50 ms and more. The
-    kernel's own queue is woken at once but knows no deadline, so a thread stands in it and may be left behind there.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._mutex = threading.Lock()
-        self._arrived = threading.Event()
-        self._given_up = False
-        threading.Thread(target=self._stand, name="database-lock", daemon=True).start()
-
-    def wait(self, seconds: float) -> None:
-        """Return with the lock held, or leave the queue."""
-        arrived = False
-        try:
-            arrived = self._arrived.wait(seconds)
-        finally:
-            if not arrived:
-                self._leave()
-        if not arrived:
-            raise Unavailable("other writers hold the database; try again in a moment")
-
-    def _leave(self) -> None:
-        """Whoever comes last closes the descriptor, and the lock with it."""
-        with self._mutex:
-            if self._arrived.is_set():
-                os.close(self._descriptor)
-            self._given_up = True
-
-    def _stand(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        with self._mutex:
-            if self._given_up:
-                os.close(self._descriptor)
-            self._arrived.set()
 
 
 def open_sqlite(path: Path) -> Database:

@@ -38,6 +38,8 @@ _FOLLOW_SECONDS = 1.0
 _AFTER_FAILURE_SECONDS = 2.0
 #: How often it is looked whether a committed event still waits for its place, in seconds.
 _WAITING_SECONDS = 2.0
+#: How often it is looked whether SQLite's journal has grown, in seconds.
+_JOURNAL_SECONDS = 2.0
 #: How often the service's own certificates are looked at, in seconds.
 _RENEWAL_SECONDS = 5.0
 #: How often it is looked whether somebody must be told something, in seconds.
@@ -72,6 +74,7 @@ class Worker:
             _Job("authority", node.settings.ca.period.total_seconds(), authority.step),
             _Job("checkpoint", node.settings.audit.checkpoint_period.total_seconds(), node.publisher.publish),
             _Job("waiting events", _WAITING_SECONDS, node.trail.settle_late),
+            _Job("journal", _JOURNAL_SECONDS, node.database.shorten),
             _Job("renewal", _RENEWAL_SECONDS, lambda: renew_listener(node)),
         ]
         self._keeping = Ticker("leadership", _KEEP_SECONDS, self._claim.keep)

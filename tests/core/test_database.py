@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,34 @@ def test_errors_of_the_database_do_not_tell_the_values_they_were_about(tmp_path:
     with database.reading() as session, pytest.raises(SQLAlchemyError) as told:
         session.execute(text("SELECT nothing FROM nowhere WHERE name = :name"), {"name": "zhangsan"})
     assert "zhangsan" not in str(told.value)
+
+
+def test_a_journal_that_readers_kept_growing_begins_anew(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "JOURNAL_BYTES", 1 << 20)
+    journal = Path(f"{database.engine.url.database}-wal")
+    count = select(Moment.id).limit(1)
+    with ExitStack() as readers:
+        for _ in range(6):  # there is always one who reads, as under load
+            with database.writing() as session:
+                session.execute(text("CREATE TABLE IF NOT EXISTS filler (data BLOB)"))
+                session.execute(text("INSERT INTO filler VALUES (zeroblob(1000000))"))
+            with ExitStack() as before:
+                before.push(readers.pop_all())
+                readers.enter_context(database.reading()).scalar(count)
+        grown = journal.stat().st_size
+        assert grown > 5_000_000
+        database.shorten()  # one still reads what was: nothing is lost, nothing is waited for
+        assert journal.stat().st_size == grown
+    database.shorten()
+    assert journal.stat().st_size == 0
+    with database.reading() as session:
+        assert session.scalar(text("SELECT count(*) FROM filler")) == 6
+
+
+def test_a_short_journal_is_left_to_sqlite(database: Database) -> None:
+    with database.writing() as session:
+        session.execute(insert(Moment).values(id=1, at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)))
+    journal = Path(f"{database.engine.url.database}-wal")
+    before = journal.stat().st_size
+    database.shorten()
+    assert journal.stat().st_size == before > 0
