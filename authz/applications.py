@@ -179,7 +179,9 @@ def withdraw_key(tx: Transaction, application: str, identity: str, *, permit: Pe
     in_order(tx.db)
     row = tx.db.get(ApiKey, identity)
     if row is None or row.application != application or row.withdrawn_at:
-        raise NotFound("the application has no key `{key}` in use", key=identity)
+        raise NotFound(
+            "the application has no key with this id in use; name a key by its id, never by itself"
+        )  # may be the secret: not repeated
     row.withdrawn_at = tx.now
     tx.record(Event.under(permit, Kind.API_KEY_WITHDRAWN, permit.resource, details={"key": identity}))
 

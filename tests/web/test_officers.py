@@ -293,6 +293,8 @@ def test_a_security_administrator_logs_somebody_out_everywhere(service: Service)
 def test_registers_are_read_by_those_who_may_and_secrets_by_nobody(service: Service) -> None:
     grants, keys = "/api/v1/applications/oa/grants", "/api/v1/applications/oa/keys"
     made = service.person(OWNER).post(keys, json={}).json()
+    mistaken = service.person(OWNER).delete(f"{keys}/{made['key']}")
+    assert (mistaken.status_code, made["key"] in mistaken.text) == (404, False)
     for uid in (SYSTEM, SECURITY, AUDITOR, OWNER):
         read = service.person(uid).get(grants)
         assert read.status_code == 200, uid

@@ -133,14 +133,14 @@ def make_key(application: str) -> Response:
     return door.answer(ApiKeyMade(id=key.split("_")[1], key=key), 201)
 
 
-@routes.delete("/applications/<application>/keys/<key>")
+@routes.delete("/applications/<application>/keys/<key_id>")
 @door.open_to(door.PERSON)
 @door.described(summary="Withdraw an API key", answer=Done, errors=("not-found",))
-def withdraw_key(application: str, key: str) -> Response:
+def withdraw_key(application: str, key_id: str) -> Response:
     """Let a key no longer be accepted."""
     permit = _permit(application, Action.API_KEY_MAKE)
     with door.changing() as tx:
-        applications.withdraw_key(tx, application, key, permit=permit)
+        applications.withdraw_key(tx, application, key_id, permit=permit)
     return done(tx)
 
 
