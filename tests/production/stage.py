@@ -120,6 +120,10 @@ class Production:
                 self._tokens[uid] = api.post("/api/v1/sessions", self.credentials(uid))["token"]
         return self.direct(number, token=self._tokens[uid])
 
+    def log_in_anew(self) -> None:
+        """Forget all sessions: whoever calls next opens one."""
+        self._tokens.clear()
+
     def account(self, uid: str) -> dict[str, Any]:
         """What is written down of a person who can log in."""
         return next(each for each in self.told["accounts"] if each["uid"] == uid)
