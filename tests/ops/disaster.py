@@ -136,6 +136,8 @@ class Asking(threading.Thread):
     def __init__(self, node: Node) -> None:
         super().__init__(daemon=True)
         self._node, self._ended = node, threading.Event()
+        with node.database.reading() as session:
+            self._first = registration.listing(session, registration.Filter(subject=PORTAL))[-1].certificate.ref
         self.asked = 0
         self.failure: Exception | None = None
 
@@ -158,10 +160,8 @@ class Asking(threading.Thread):
         about = facts(node.world.current(), PORTAL)
         permit = service_permit(node.world, node.trail, "renewal", Action.REQUEST_SUBMIT, Target(PORTAL, unit=about.unit))
         draft = Draft(profile="server", csr=csr.parse(request_der(ec.generate_private_key(ec.SECP256R1()))), facts=about)
-        with node.database.reading() as session:
-            first = registration.listing(session, registration.Filter(subject=PORTAL))[-1]
         with recording(node.trail) as tx:
-            registration.renew(tx, permit=permit, draft=draft, previous=first.certificate.ref)
+            registration.renew(tx, permit=permit, draft=draft, previous=self._first)
 
 
 def notes(node: Node, folder: Path) -> list[Path]:

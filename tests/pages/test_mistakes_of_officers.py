@@ -69,13 +69,13 @@ def test_an_ended_session_does_nothing_and_leads_back_to_where_each_officer_was(
     other = told(lang, "en", "zh")
     security, auditor, system = own.session("zhengshi", lang), own.session("qianyi", other), own.session("wujiu", lang)
     fill_in(security.open("/security/account"), uid="wangwu", reason="lost")
-    auditor.open("/trail?q=log:ca")
+    auditor.open("/trail?q=code:CA1005")
     system.open("/applications/oa")
     done = len(events(own, "code:account.blocked")), len(events(own, "code:trail.exported"))
     own.jump(hours=2)
     pressed = (
         (security, "zhengshi", "button.btn-stop", "**/security/account"),
-        (auditor, "qianyi", "form[action*=export] button", "**/trail?q=log*ca"),
+        (auditor, "qianyi", "form[action*=export] button", "**/trail?q=code*CA1005"),
         (system, "wujiu", "form[action$=active] button", "**/applications/oa"),
     )
     for visitor, uid, button, place in pressed:
