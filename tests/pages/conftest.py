@@ -14,7 +14,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from core.clock import system
 from core.settings import load
@@ -24,6 +24,9 @@ from ops.node import Node
 from tests import components
 from tests.ports import free_ports
 from web import server
+
+# How soon a page shows something is no claim here: a busy machine is slow, not wrong.
+expect.set_options(timeout=30_000)
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",

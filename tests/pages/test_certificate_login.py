@@ -26,7 +26,7 @@ def held(portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The PKCS#12 file that 张三 downloaded."""
     staff = portal.session("zhangsan")
     approve(portal, "zhaoliu", ask(staff))
-    staff.page.wait_for_selector("form[data-finish]:not([hidden])", timeout=15_000)
+    staff.page.wait_for_selector("form[data-finish]:not([hidden])")
     staff.page.fill("#password", PASSWORD)
     with staff.page.expect_download() as download:
         staff.page.click("form[data-finish] button")

@@ -145,7 +145,7 @@ class Camera:
         """The top of the page at `address` as soon as `ready` is there."""
         for lang in LANGUAGES:
             page = visitor.open(f"{address}{'&' if '?' in address else '?'}lang={lang}")
-            page.wait_for_selector(ready, timeout=15_000)
+            page.wait_for_selector(ready)
             page.wait_for_load_state("networkidle")
             path = self.gallery / lang / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,7 +228,7 @@ def _trail(camera: Camera) -> None:
     auditor = camera.visitor("qianyi")
     page = auditor.open("/trail")
     page.locator(".page-head .btn-jade").click()
-    expect(page.locator(".stamp.good")).to_have_count(2, timeout=30_000)
+    expect(page.locator(".stamp.good")).to_have_count(2)
     camera.take("trail-overview", auditor, "/trail", ".vitals .stamp.good", 560)
     page.goto("/trail?q=code:AZ1002+out:deny")
     page.locator(".ledger a").first.click()

@@ -188,7 +188,7 @@ def test_a_request_made_without_a_network_is_sent_when_it_is_back(own: Portal, l
     page.fill("#again", PASSWORD)
     visitor.context.set_offline(True)
     page.click("form[data-enrol] button")
-    expect(page.locator("[data-problem]")).to_contain_text(told(lang, "网络不通", "No connection"), timeout=15_000)
+    expect(page.locator("[data-problem]")).to_contain_text(told(lang, "网络不通", "No connection"))
     visitor.context.set_offline(False)
     mine = f"code:CA1001 actor:{own.node.world.current().directory.by_uid['zhangsan'].id}"
     before = len(events(own, mine))
@@ -196,9 +196,9 @@ def test_a_request_made_without_a_network_is_sent_when_it_is_back(own: Portal, l
     page.wait_for_url("**/requests/*")
     assert len(events(own, mine)) == before + 1
     visitor.context.set_offline(True)
-    expect(page.locator("[data-unreachable]")).to_be_visible(timeout=10_000)
+    expect(page.locator("[data-unreachable]")).to_be_visible()
     visitor.context.set_offline(False)
-    expect(page.locator("[data-unreachable]")).to_be_hidden(timeout=10_000)
+    expect(page.locator("[data-unreachable]")).to_be_hidden()
     visitor.context.close()
 
 
@@ -267,7 +267,7 @@ def test_revoking_twice_is_no_mistake_that_needs_to_be_told(own: Portal) -> None
     staff: Visitor = own.session("zhangsan")
     request = ask(staff)
     own.session("zhaoliu").open(f"/desk/requests/{request}").click("[data-approve]")
-    staff.page.wait_for_selector("form[data-finish]", timeout=15_000, state="attached")
+    staff.page.wait_for_selector("form[data-finish]", state="attached")
     serial = staff.page.inner_text(".pass code")
     tabs = [staff.open(f"/certificates/{serial}"), staff.context.new_page()]
     tabs[1].goto(f"/certificates/{serial}")

@@ -62,7 +62,7 @@ def test_a_certificate_and_its_holder_have_a_life_that_can_be_read(portal: Porta
     staff = portal.session("zhangsan")
     request = ask(staff)
     approve(portal, "sunqi", request)
-    staff.page.wait_for_selector("form[data-finish]", timeout=15_000, state="attached")
+    staff.page.wait_for_selector("form[data-finish]", state="attached")
     serial = staff.page.inner_text(".pass code")
     page = portal.session("qianyi", "en").open(f"/trail/certificates/{serial}")
     told = page.locator(".life >> nth=0 >> li > a").all_inner_texts()

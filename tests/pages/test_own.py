@@ -26,7 +26,7 @@ def certified(own: Portal, folder: Path) -> tuple[str, Path]:
 
 def fetched(visitor: Visitor, folder: Path) -> tuple[str, Path]:
     """The certificate of the request that the page shows, as a file."""
-    visitor.page.wait_for_selector("form[data-finish]:not([hidden])", timeout=15_000)
+    visitor.page.wait_for_selector("form[data-finish]:not([hidden])")
     visitor.page.fill("#password", PASSWORD)
     with visitor.page.expect_download() as download:
         visitor.page.click("form[data-finish] button")

@@ -97,7 +97,7 @@ def story(portal: Portal) -> dict[str, Any]:
         desk.click("button.btn-jade" if name != "refused" else "form button.btn-stop")
         if name == "refused":
             continue
-        visitor.page.wait_for_selector("[data-finish]", timeout=15_000, state="attached")
+        visitor.page.wait_for_selector("[data-finish]", state="attached")
         made[f"{name}-serial"] = visitor.page.inner_text(".pass code")
     page = portal.session("zhangsan").open(f"/certificates/{made['revoked-serial']}")
     page.click("details.stop summary")

@@ -52,10 +52,10 @@ def test_certificate_in_three_screens_with_the_page_closed_meanwhile(portal: Por
     approve(portal, "zhaoliu", request)
     page = visitor.context.new_page()
     page.goto(f"/requests/{request}")
-    page.wait_for_selector("form[data-finish]:not([hidden])", timeout=15_000)
+    page.wait_for_selector("form[data-finish]:not([hidden])")
     page.fill("#password", "not the password at all")
     page.click("form[data-finish] button")
-    expect(page.locator("[data-problem]")).to_contain_text("does not open the key", timeout=15_000)
+    expect(page.locator("[data-problem]")).to_contain_text("does not open the key")
     page.fill("#password", PASSWORD)
     with page.expect_download() as download:
         page.click("form[data-finish] button")
@@ -127,14 +127,14 @@ def test_refusal_needs_a_word_and_the_person_reads_it(portal: Portal) -> None:
     desk.goto(f"/desk/requests/{request}")
     desk.fill("#comment", "请先更正目录中的单位")
     desk.click("form .btn-stop")
-    expect(staff.page.locator("main")).to_contain_text("请先更正目录中的单位", timeout=15_000)
+    expect(staff.page.locator("main")).to_contain_text("请先更正目录中的单位")
 
 
 def test_a_waiting_page_turns_by_itself_and_revoking_ends_the_certificate(portal: Portal) -> None:
     staff = portal.session("zhangsan")
     request = ask(staff)
     approve(portal, "sunqi", request)
-    staff.page.wait_for_selector("form[data-finish]", timeout=15_000, state="attached")
+    staff.page.wait_for_selector("form[data-finish]", state="attached")
     serial = staff.page.inner_text(".pass code")
     desk = portal.session("zhaoliu").open("/desk/certificates")
     desk.fill("#holder", serial)
@@ -242,7 +242,7 @@ def test_the_trail_is_verified_and_leaves_with_its_proofs(portal: Portal, tmp_pa
     download.value.save_as(file)
     assert {"manifest.json", "events.jsonl", "yumen-verify.pyz"} <= set(zipfile.ZipFile(file).namelist())
     page.click("text=立即核验")
-    expect(page.locator(".stamp.good")).to_have_count(2, timeout=30_000)
+    expect(page.locator(".stamp.good")).to_have_count(2)
 
 
 def test_pages_work_by_keyboard(portal: Portal) -> None:
