@@ -47,7 +47,7 @@ def ocsp(node: Node) -> Callable[[bytes], Ready | None]:
     def at_once(request: bytes) -> Ready | None:
         began = time.perf_counter()
         end = request.find(b"\r\n\r\n")
-        head = _read(request[:end])
+        head = _read(request[:end]) if end <= MAX_OCSP_BYTES else None  # what is remembered has a size
         if head is None or len(request) - end - 4 != head.body_bytes:
             return None
         found = responder.at_hand(head.authority, request[end + 4 :] if head.der is None else head.der)
