@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import ocsp
 
 from bench.clients import anew
+from bench.site import end
 from ca import certificates
 from ca.states import Standing
 from ca.tables import Authority
@@ -140,7 +141,7 @@ def started(stack: ExitStack, folder: Path, name: str, command: Command, probe: 
         port = free.getsockname()[1]
     log = stack.enter_context((folder / f"{name}.log").open("wb"))
     running = subprocess.Popen(list(map(str, command(port))), cwd=folder, stdout=log, stderr=log)
-    stack.callback(_end, running)
+    stack.callback(end, running)
     os.sched_setaffinity(running.pid, {min(os.sched_getaffinity(0))})
     began = time.monotonic()
     while not _answers(port, probe):
@@ -155,12 +156,3 @@ def _answers(port: int, probe: bytes) -> bool:
         return bool(anew(port, probe))
     except OSError:
         return False
-
-
-def _end(running: subprocess.Popen[bytes]) -> None:
-    running.terminate()
-    try:
-        running.wait(15)
-    except subprocess.TimeoutExpired:
-        running.kill()
-        running.wait()

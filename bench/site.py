@@ -128,7 +128,7 @@ class Site:
         log = self._open.enter_context((self.folder / f"{name}.log").open("wb"))
         environ = {**os.environ, **self.environ, **more}
         running = subprocess.Popen([sys.executable, "-m", *module], cwd=ROOT, env=environ, stdout=log, stderr=log)
-        self._open.callback(_end, running)
+        self._open.callback(end, running)
         return running
 
 
@@ -223,7 +223,8 @@ def _nothing(*_: object) -> None:
     """Whatever is said is not told further."""
 
 
-def _end(running: subprocess.Popen[bytes]) -> None:
+def end(running: subprocess.Popen[bytes]) -> None:
+    """End a process, by force when it takes too long."""
     running.terminate()
     try:
         running.wait(15)
