@@ -179,9 +179,8 @@ def withdraw_key(tx: Transaction, application: str, identity: str, *, permit: Pe
     in_order(tx.db)
     row = tx.db.get(ApiKey, identity)
     if row is None or row.application != application or row.withdrawn_at:
-        raise NotFound(
-            "the application has no key with this id in use; name a key by its id, never by itself"
-        )  # may be the secret: not repeated
+        # What was named may be the key itself, so it is not repeated.
+        raise NotFound("the application has no key with this id in use; name a key by its id, never by itself")
     row.withdrawn_at = tx.now
     tx.record(Event.under(permit, Kind.API_KEY_WITHDRAWN, permit.resource, details={"key": identity}))
 

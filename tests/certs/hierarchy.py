@@ -17,7 +17,7 @@ URLS = StatusUrls(
     ocsp="http://status.example.gov.cn/ocsp/staff",
     ca="http://status.example.gov.cn/ca/staff.cer",
 )
-ROOT_URLS = StatusUrls(crl="http://status.example.gov.cn/crl/root/0.crl", ca="http://status.example.gov.cn/ca/root.cer")
+ROOT_URLS = StatusUrls(crl="http://status.example.gov.cn/crl/jiangzhou-root/0.crl", ca="http://status.example.gov.cn/ca/jiangzhou-root.cer")
 
 PERSON = Subject(
     kind=Kind.PERSON,

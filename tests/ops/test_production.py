@@ -149,6 +149,18 @@ def test_the_worker_issues_what_another_process_took_in(serving: Node, worker: W
     pytest.fail("not issued in time")
 
 
+def test_the_worker_begins_sqlites_journal_anew_when_it_has_grown(settings, monkeypatch: pytest.MonkeyPatch):
+    if not settings.embedded:
+        pytest.skip("PostgreSQL keeps its own log short")
+    monkeypatch.setattr("core.database.JOURNAL_BYTES", 0)
+    journal = settings.home / "yumen.db-wal"
+    with running.working(settings):
+        until = time.monotonic() + 30
+        while journal.stat().st_size:  # the worker writes itself, so that it is empty for a moment only
+            assert time.monotonic() < until, "the journal was never begun anew"
+            time.sleep(0.005)
+
+
 def test_without_a_directory_the_embedded_form_does_not_start_and_production_decides_nothing(settings, tmp_path: Path):
     path = settings.home / "directory.ldif"
     kept = path.rename(tmp_path / "away.ldif")

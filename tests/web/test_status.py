@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import random
 import socket
 import subprocess
 import time
@@ -23,6 +24,7 @@ from cryptography.x509 import ocsp
 from tests.web.conftest import STAFF, Issued, Service
 from web import ready
 from web.compose import portal
+from web.front import fresh_id
 
 pytestmark = pytest.mark.slow
 
@@ -279,3 +281,11 @@ def test_openssl_accepts_chain_list_and_answer_and_refuses_after_revocation(serv
         assert time.monotonic() < until
         (tmp_path / "list.pem").write_bytes(x509.load_der_x509_crl(plain.get("/crl/staff/0.crl").content).public_bytes(Encoding.PEM))
         time.sleep(0.1)
+
+
+def test_requests_get_names_of_their_own_whoever_seeds_the_generator_of_all() -> None:
+    names = set()
+    for _ in range(2):
+        random.seed(0)
+        names.add(fresh_id()[8:])
+    assert len(names) == 2
