@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from audit import check
 from audit.checkpoint import LogKey, Publisher
 from audit.event import Event, Kind
 from audit.permit import Actor, ActorKind
@@ -61,7 +62,7 @@ class Home:
 
     def check(self, heads: list[Checkpoint]) -> Report:
         """The outsider's check of the whole database."""
-        return self.trail.ledger.check(self.database, heads)
+        return check.evidence(self.database, heads)
 
     def rows(self, sql: str) -> list[Any]:
         """What a stranger with every right on the database reads, or does."""
