@@ -208,6 +208,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/certs/test_crl.py::test_gate_holds_back_a_list_that_forgets",
     ),
     Mutant(
+        "a CRL keeps the addresses that certificates name",
+        "certs/crl.py",
+        "for url in former.urls if url not in fresh.urls",
+        "for url in former.urls if False",
+        "tests/certs/test_crl.py::test_gate_holds_back_a_list_for_another_address",
+    ),
+    Mutant(
         "an OCSP question is about one issuer",
         "certs/ocsp.py",
         "return mine == (request.hash_name, request.issuer_name_hash, request.issuer_key_hash)",
