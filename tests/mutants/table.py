@@ -54,6 +54,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/ca/test_acceptance.py::test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it",
     ),
     Mutant(
+        "nothing is issued on a damaged log of certificates",
+        "ca/worker.py",
+        "if waiting and self.works.damaged():",
+        "if False:",
+        "tests/ca/test_acceptance.py::test_nothing_is_issued_on_a_damaged_log_of_certificates_until_both_offices_have_spoken",
+    ),
+    Mutant(
+        "a walk that another leader goes on with ends under the note",
+        "audit/rounds.py",
+        "Walk(place, heads, tree=Frontier(*state.at[1:3]), journal=state.at[3])",
+        "Walk(place, [], tree=Frontier(*state.at[1:3]), journal=state.at[3])",
+        "tests/audit/test_rounds.py::test_a_note_convicts_also_a_walk_that_another_leader_went_on_with",
+    ),
+    Mutant(
         "a permit is for one act",
         "audit/permit.py",
         "if (self.action, self.resource) != (action, resource):",
@@ -206,6 +220,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "if serial in expected.unexpired and not released:",
         "if False:",
         "tests/certs/test_crl.py::test_gate_holds_back_a_list_that_forgets",
+    ),
+    Mutant(
+        "a CRL keeps the addresses that certificates name",
+        "certs/crl.py",
+        "for url in former.urls if url not in fresh.urls",
+        "for url in former.urls if False",
+        "tests/certs/test_crl.py::test_gate_holds_back_a_list_for_another_address",
     ),
     Mutant(
         "an OCSP question is about one issuer",
@@ -718,6 +739,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "follow_redirects=False",
         "follow_redirects=True",
         "tests/ops/test_notices_sent.py::test_a_redirect_is_not_followed",
+    ),
+    Mutant(
+        "that the trail is closed goes only where alarms go",
+        "ops/notices/rounds.py",
+        "if Kind.ALARM in channel.kinds and missing and",
+        "if missing and",
+        "tests/ops/test_notices_sent.py::test_that_the_trail_is_closed_is_told_though_nothing_can_be_written_and_written_down_later",
+    ),
+    Mutant(
+        "by a clock that is not believed only alarms are told",
+        "ops/notices/rounds.py",
+        " and (kind is Kind.ALARM or not doubtful):",
+        ":",
+        "tests/ops/test_hour.py::test_nobody_is_told_of_what_only_a_wrong_clock_says_and_operators_are_told_of_the_clock",
     ),
     # Backups that are there when they are needed.
     Mutant(
