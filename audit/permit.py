@@ -53,6 +53,7 @@ class Action(StrEnum):
     BACKUP_RESTORE = "backup:restore"
     BACKUP_REMOVE = "backup:remove"
     DRILL_PERFORM = "drill:perform"
+    KEYS_RESEAL = "keys:reseal"
 
 
 class ActorKind(StrEnum):
