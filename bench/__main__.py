@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000, help="events of the trail that is searched (%(default)s)")
     parser.add_argument("--certificates", type=int, default=100_000, help="certificates of the home with pages (%(default)s)")
     parser.add_argument("--changes", type=int, default=20, help="changes in the directory (%(default)s)")
+    parser.add_argument("--flush", type=float, default=0.0, metavar="MS", help="make each flush of the database's disk slower (decisions)")
     told = parser.parse_args()
     if unknown := set(told.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -264,13 +265,13 @@ def main() -> None:
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "build") as name:
         folder = Path(name)
-        about, size = machine(folder), Size(staff=told.staff)
+        about, size = machine(folder) | {"flush_ms": told.flush}, Size(staff=told.staff)
         measures: dict[str, Callable[[], Iterator[Row]]] = {
             "embedded": lambda: embedded(folder),
             "ocsp": lambda: ocsp.over_http(folder),
             "issuance": lambda: issuing.issuance(folder),
             "pages": lambda: pages.pages(folder, told.certificates, told.staff),
-            "decisions": lambda: production.decisions(folder, size),
+            "decisions": lambda: production.decisions(folder, size, told.flush),
             "changes": lambda: production.changes(folder, size, told.changes),
             "searches": lambda: searching.searches(folder, told.events),
         }

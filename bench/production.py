@@ -19,6 +19,8 @@ from bench.site import SEED, Process, Site, make_site
 
 #: Clients at one time, and seconds of one round.
 CLIENTS, SECONDS = 32, 2.0
+#: Questions in one request, where there are several.
+MANY = 16
 #: What is aimed at: milliseconds that all but one answer in a hundred need at most, and seconds for a change to count.
 AIM_P99, AIM_CHANGE = 30.0, 2.0
 
@@ -30,9 +32,13 @@ _GIVE_UP = 30.0
 
 
 @contextmanager
-def _site(folder: Path, size: Size, *, over_ldap: bool) -> Iterator[Site]:
+def _site(folder: Path, size: Size, *, over_ldap: bool, flush_ms: float = 0.0) -> Iterator[Site]:
     """A site on a province of this size that ends with the block."""
-    site = make_site(folder, lambda path: write(path.parent, size, seed=SEED, hasher=province.QUICK), over_ldap=over_ldap)
+
+    def directory(path: Path) -> object:
+        return write(path.parent, size, seed=SEED, hasher=province.QUICK)
+
+    site = make_site(folder, directory, over_ldap=over_ldap, flush_ms=flush_ms)
     try:
         yield site
     finally:
@@ -43,21 +49,22 @@ class _Asked:
     """Measures of one site: each asks for a while, and notes how long answers took and what they cost."""
 
     def __init__(self, site: Site) -> None:
-        self._site, self._request = site, site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"))
+        self._site = site
         #: Milliseconds that all but one answer in a hundred needed at most, and what one cost, by name and round.
         self.p99: dict[str, list[float]] = {}
         self.costs: dict[str, list[Spent]] = {}
 
-    def decisions(self, name: str, *processes: Process) -> Callable[[], float]:
-        """Decisions of these processes a second."""
+    def decisions(self, name: str, *processes: Process, times: int = 1) -> Callable[[], float]:
+        """Decisions of these processes a second, with so many questions in a request."""
+        request = self._site.request("zhangsan", province.entry_uuid(SEED, f"unit {COUNTY}"), times)
 
         def measure() -> float:
             web = [process.running.pid for process in processes]
             before = spent(web, self._site.postgres.pid)
-            found = drive([process.socket for process in processes], self._request, CLIENTS, SECONDS)
-            self.costs.setdefault(name, []).append(of_one(before, spent(web, self._site.postgres.pid), len(found.waits)))
+            found = drive([process.socket for process in processes], request, CLIENTS, SECONDS)
+            self.costs.setdefault(name, []).append(of_one(before, spent(web, self._site.postgres.pid), len(found.waits) * times))
             self.p99.setdefault(name, []).append(statistics.quantiles(found.waits, n=100)[98])
-            return found.rate
+            return found.rate * times
 
         return measure
 
@@ -74,16 +81,17 @@ class _Asked:
         return measure
 
 
-def decisions(folder: Path, size: Size) -> Iterator[Row]:
-    """One question to the sockets of one and of two instances, to peers of several kinds, and commits alone."""
-    with _site(folder / "decisions", size, over_ldap=False) as site:
+def decisions(folder: Path, size: Size, flush_ms: float) -> Iterator[Row]:
+    """One question to the sockets of one and of two instances, several in one request, peers of several kinds, and commits alone."""
+    with _site(folder / "decisions", size, over_ldap=False, flush_ms=flush_ms) as site:
         site.work()
         first, second = site.serve("web-1"), site.serve("web-2")
         peers = [site.serve(kind, kind) for kind in ("commit-each", "row-each", "unrecorded", "http")]
         asked = _Asked(site)
-        one, two, each, row, *_, commits = in_turn(
+        one, two, many, each, row, *_, commits = in_turn(
             asked.decisions("one instance", first),
             asked.decisions("two instances", first, second),
+            asked.decisions(f"two instances, {MANY} in a request", first, second, times=MANY),
             *(asked.decisions(peer.name, peer) for peer in peers),
             asked.commits("pgbench"),
         )
@@ -94,6 +102,9 @@ def decisions(folder: Path, size: Size) -> Iterator[Row]:
         yield compared(what, "/s", rates, "plain rows without a tree, a commit for each", row, note)
         yield compared(what, "/s", rates, "pgbench, commits of one row", commits, note)
         yield compared(f"{what}, p99", "ms", asked.p99[name], "the aim", [AIM_P99] * len(rates), "of each round; less is better")
+    what, asking = f"decisions over HTTP, two instances, {MANY} in a request", asked.p99[f"two instances, {MANY} in a request"]
+    yield compared(what, "/s", many, "pgbench, commits of one row", commits, note)
+    yield Row(f"{what}, p99", "ms", Spread.of(asking), note="of a whole request, each round; less is better")
     for kind in ("commit-each", "row-each"):
         yield Row(f"peer `{kind}`, p99", "ms", Spread.of(asked.p99[kind]), note="of each round; less is better")
     yield from _processor_time(asked.costs)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import psycopg
 
 from authz import ldif
 from authz.people import Entry
+from bench import disk
 
 SUFFIX = "dc=yumen,dc=demo"
 READER, PASSWORD = f"cn=reader,{SUFFIX}", "reads and nothing else"
@@ -67,10 +69,17 @@ def _postgresql() -> Path:
 class Postgres:
     """One PostgreSQL on a socket, as durable as it comes: `fsync` and all else as the package has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, flush_ms: float = 0.0) -> None:
+        """With each flush of its disk made so many milliseconds slower; that needs a C compiler."""
         # On a disk that is one, where the server's own account may go, and with a short path: a socket's has a limit.
         self.folder = Path(tempfile.mkdtemp(prefix="yumen-bench-", dir="/var/tmp"))
         self.data, self._as = self.folder / "data", list[str]()
+        self._disk: Mapping[str, str] = {}
+        if flush_ms:
+            slowness = self.folder / "milliseconds"
+            slowness.write_text(str(flush_ms))
+            library = self.folder / "slow_fsync.so"
+            self._disk = disk.slow(library, library, slowness)
         if os.geteuid() == 0:  # the server refuses to run as root
             account = pwd.getpwnam("postgres")
             os.chown(self.folder, account.pw_uid, account.pw_gid)
@@ -109,7 +118,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: object) -> str:
         command = [*self._as, str(_postgresql() / program), *map(str, arguments)]
-        environ = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+        environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", **(self._disk if program == "pg_ctl" else {})}
         quiet = subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE  # the server would keep a pipe open
         told = subprocess.run(command, check=True, cwd=self.folder, stdout=quiet, stderr=quiet, env=environ)
         return (told.stdout or b"").decode()

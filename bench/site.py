@@ -90,15 +90,14 @@ class Site:
         """What a process with this role of the database reads."""
         return load({**self.environ, "YUMEN_DATABASE_URL": self.postgres.url(role)})
 
-    def request(self, uid: str, unit: str) -> bytes:
-        """The bytes of a question of `oa`: may this person read a document of that unit?"""
-        question = {
-            "subject": {"type": "user", "id": uid},
-            "action": {"name": "read"},
-            "resource": {"type": "document", "id": "plan", "properties": {"unit": unit}},
-        }
+    def request(self, uid: str, unit: str, times: int = 1) -> bytes:
+        """The bytes of a question of `oa`: may this person read a document of that unit? Or of so many such questions in one request."""
+        asked = {"subject": {"type": "user", "id": uid}, "action": {"name": "read"}}
+        about = [{"resource": {"type": "document", "id": f"plan-{number}", "properties": {"unit": unit}}} for number in range(times)]
         fields = {"Host": HOST, "Client-Cert": f":{base64.b64encode(self.certificate).decode()}:", "X-Real-IP": "127.0.0.1"}
-        return post("/access/v1/evaluation", fields, orjson.dumps(question))
+        if times == 1:
+            return post("/access/v1/evaluation", fields, orjson.dumps(asked | about[0]))
+        return post("/access/v1/evaluations", fields, orjson.dumps(asked | {"evaluations": about}))
 
     def serve(self, name: str, *kind: str) -> Process:
         """Start `yumen serve`, or a peer of this kind, and wait until it answers."""
@@ -132,8 +131,11 @@ class Site:
         return running
 
 
-def make_site(folder: Path, write: Callable[[Path], object], *, over_ldap: bool) -> Site:
-    """A site in `folder` whose directory `write` puts into a file, read from there or from an OpenLDAP that is loaded with it."""
+def make_site(folder: Path, write: Callable[[Path], object], *, over_ldap: bool, flush_ms: float = 0.0) -> Site:
+    """A site in `folder` whose directory `write` puts into a file, read from there or from an OpenLDAP that is loaded with it.
+
+    `flush_ms`: by how much each flush of PostgreSQL's disk is made slower.
+    """
     home = folder / "home"
     home.mkdir(parents=True, mode=0o700)
     secrets = {name: folder / f"{name}.secret" for name in ("web", "worker")}
@@ -141,7 +143,7 @@ def make_site(folder: Path, write: Callable[[Path], object], *, over_ldap: bool)
         path.write_text(f"{name} opens its own keys\n")
         path.chmod(0o600)
     write(home / "directory.ldif")
-    postgres = Postgres()
+    postgres = Postgres(flush_ms)
     slapd = Slapd(folder, home / "directory.ldif") if over_ldap else None
     keys = {f"YUMEN_KEYS_{name.upper()}_SECRET": str(path) for name, path in secrets.items()}
     named = {f"YUMEN_DIRECTORY_{name.upper()}": value for name, value in slapd.settings.items()} if slapd else {}

@@ -1,7 +1,8 @@
 """Revocation lists: one per authority, announced like certificates, and through the publish gate before anyone sees them.
 
 A list is due when none was published, when a revocation is newer than it, at half of its life, and after a restore. A serial stays on
-the lists until one that was made after its certificate's end (RFC 5280 section 3.3).
+the lists until one that was made after its certificate's end (RFC 5280 section 3.3). When the status address moves, lists name the new
+one and keep those before it: each certificate tells its readers the address of the day it was issued.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from ca.authorities import Issuer
 from ca.intents import Leases
 from ca.keys import Missigned
 from ca.states import LISTS, ListState, ListStep, Standing, after
-from ca.tables import Authority, Intent, Revocation, RevocationList
+from ca.tables import Authority, Certificate, Intent, Revocation, RevocationList
 from ca.works import Works, status_urls
 from certs import crl
-from core.errors import Conflict, Unavailable
+from core.errors import Conflict, Malformed, Unavailable
 
 _log = get_logger()
 
@@ -58,6 +59,27 @@ def latest(session: Session, authority: str) -> RevocationList | None:
     """The published list of `authority`, or nothing."""
     query = select(RevocationList).where(RevocationList.authority == authority, RevocationList.state == ListState.PUBLISHED)
     return session.scalar(query.order_by(RevocationList.number.desc()).limit(1))
+
+
+def addresses(row: RevocationList | None) -> tuple[str, ...]:
+    """Where this list says that it is found; of one that cannot be read the gate says so."""
+    try:
+        return crl.addresses(row.der) if row is not None and row.der is not None else ()
+    except Malformed:
+        return ()
+
+
+def former_addresses(session: Session, http_url: str, now: dt.datetime) -> dict[str, dt.datetime]:
+    """Status addresses from before `http_url` that are named by certificates which are valid still, and until when the last of them is."""
+    rows = [latest(session, authority) for authority in session.scalars(select(Authority.id))]
+    known = {url.rpartition("/crl/")[0] for row in rows for url in addresses(row)} - {http_url.rstrip("/")}
+    return {place: ends for place in sorted(known) if (ends := _last_that_names(session, place, now))}
+
+
+def _last_that_names(session: Session, place: str, now: dt.datetime) -> dt.datetime | None:
+    query = select(Certificate.not_after, Certificate.der).where(Certificate.not_after > now).order_by(Certificate.not_after.desc())
+    with session.execute(query.execution_options(yield_per=500)) as found:
+        return next((ends for ends, der in found if f"{place}/crl/".encode() in der), None)
 
 
 def due(session: Session, authority: str, now: dt.datetime) -> str:
@@ -227,7 +249,8 @@ def _plan(works: Works, session: Session, authority: str) -> _Planned:
     now = works.now()
     rows = _entries(session, authority, last.this_update if last else None)
     root = authorities.get(session, authority).parent is None
-    template = crl.Template(issuer.certificate, "" if root else status_urls(works.http_url, authority).crl)
+    urls = [] if root else [status_urls(works.http_url, authority).crl, *addresses(last)]
+    template = crl.Template(issuer.certificate, *dict.fromkeys(urls))
     number = (session.scalar(select(func.max(RevocationList.number)).where(RevocationList.authority == authority)) or 0) + 1
     next_update = now + works.settings.crl_lifetime
     entries = [crl.entry(int(row.serial, 16), row.at, row.reason) for row in rows]

@@ -63,18 +63,21 @@ def entry(serial: int, at: dt.datetime, reason: str = "") -> bytes:
 
 
 class Template:
-    """The fixed parts of one authority's CRLs, encoded once. `url` is the distribution point its certificates name.
+    """The fixed parts of one authority's CRLs, encoded once. `urls` are the distribution points its certificates name.
+
+    These are several where the address has moved: a certificate keeps the one that it was issued with, and whoever checks it takes
+    a list for one about it only if the list names that address (section 6.3.3 (b)(2)(i)).
 
     A root's list names no distribution point: the root's own certificate has none, and whoever checks the whole chain
     (`openssl verify -crl_check_all`, nginx `ssl_crl`) would find that the list is not about the root.
     """
 
-    def __init__(self, issuer: x509.Certificate, url: str) -> None:
+    def __init__(self, issuer: x509.Certificate, *urls: str) -> None:
         facts = Issuer.of(issuer)
         self.suite = facts.suite
         self._head = _VERSION_2 + facts.suite.algorithm + facts.name_der
         self._key_identifier = der.extension(_AUTHORITY_KEY_IDENTIFIER, der.sequence(der.tlv(0x80, facts.key_identifier)))
-        self._point = b"" if issuer.issuer == issuer.subject else _issuing_distribution_point(url)
+        self._point = b"" if issuer.issuer == issuer.subject else _issuing_distribution_point(urls)
 
     def tbs(self, *, number: int, this_update: dt.datetime, next_update: dt.datetime, entries: Iterable[bytes]) -> bytes:
         """The tbsCertList with `entries` as `entry` makes them; without any, revokedCertificates is absent (section 5.1.2.6).
@@ -96,9 +99,9 @@ class Template:
         return der.sequence(tbs, self.suite.algorithm, der.bits(signature))
 
 
-def _issuing_distribution_point(url: str) -> bytes:
-    """Critical, with two explicit tags around the URI: distributionPoint [0], fullName [0] (section 5.2.5)."""
-    point = der.tlv(0xA0, der.tlv(0xA0, der.tlv(0x86, url.encode("ascii"))))
+def _issuing_distribution_point(urls: Iterable[str]) -> bytes:
+    """Critical, with two explicit tags around the URIs: distributionPoint [0], fullName [0] (section 5.2.5)."""
+    point = der.tlv(0xA0, der.tlv(0xA0, b"".join(der.tlv(0x86, url.encode("ascii")) for url in urls)))
     return der.extension(_ISSUING_DISTRIBUTION_POINT, der.sequence(point), critical=True)
 
 
@@ -182,6 +185,15 @@ def _parse(data: bytes) -> Crl:
     )
 
 
+def addresses(data: bytes) -> tuple[str, ...]:
+    """Where the list in `data` says that it is found, without reading its entries.
+
+    Raises:
+        Malformed: unreadable.
+    """
+    return reading.read("certificate revocation list", lambda: _urls(x509.load_der_x509_crl(data).extensions))
+
+
 def _reason(revoked: x509.RevokedCertificate) -> str:
     for extension in revoked.extensions:
         if isinstance(extension.value, x509.CRLReason):
@@ -214,8 +226,9 @@ class Expected:
 def gate(new: bytes, old: bytes | None, expected: Expected) -> list[str]:
     """Why `new` must not be published in the place of `old`; empty means publish.
 
-    It must parse, be the issuer's, be current, have a number strictly greater (section 5.2.3), share a distribution
-    point with `old`, and keep every serial until one list after its certificate's end (section 3.3).
+    It must parse, be the issuer's, be current, have a number strictly greater (section 5.2.3), keep every distribution
+    point of `old`, since there are certificates that name it, and every serial until one list after its certificate's end
+    (section 3.3).
     """
     try:
         fresh = parse(new)
@@ -242,8 +255,7 @@ def _step(fresh: Crl, former: Crl, expected: Expected) -> list[str]:
         found.append(f"number {fresh.number} is not greater than {former.number}")
     if fresh.this_update < former.this_update:
         found.append("the new list is older than the published one")
-    if former.urls and not set(fresh.urls) & set(former.urls):
-        found.append("no distribution point is shared with the published list")
+    found += [f"the distribution point {url} is missing" for url in former.urls if url not in fresh.urls]
     for serial in sorted(former.serials - fresh.serials):
         released = serial in expected.released and former.entries[serial].reason == HOLD
         if serial in expected.unexpired and not released:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,13 @@ def look(settings: Settings) -> Look:
     try:
         problems = _schema(database)
         with database.reading() as session:
-            notices = [] if problems else outbox.problems(session, now)
+            warnings = [] if problems else [*_former(settings, session, now), *outbox.problems(session, now)]
             facts = _facts(settings, session, now, problems)
         if (waits := waiting_seconds(database, now)) > WAITS:
             problems.append(f"an event waits for its place in the trail for {waits:.0f} s; run the worker, and read its log")
     finally:
         database.engine.dispose()
-    return Look(facts, problems, [*_warnings(settings), *notices])
+    return Look(facts, problems, [*_elsewhere(settings), *warnings])
 
 
 def export(settings: Settings, path: Path) -> None:
@@ -125,12 +126,18 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
     }
 
 
-def _warnings(settings: Settings) -> list[str]:
+def _elsewhere(settings: Settings) -> list[str]:
     written, listening = urlsplit(settings.web.http_url), settings.web.http.rpartition(":")[2]
     if settings.web.socket != Path() or str(written.port or 80) == listening:  # what nginx listens on we cannot see
         return []
     told = f"certificates say {settings.web.http_url}, the service listens on {settings.web.http}"
     return [f"{told}: see that the first leads to the second, or relying parties cannot learn of revocations"]
+
+
+def _former(settings: Settings, session: Session, now: dt.datetime) -> Iterator[str]:
+    for place, ends in crls.former_addresses(session, settings.web.http_url, now).items():
+        until = f"certificates that were issued before say {place}, the last of them until {ends.date().isoformat()}"
+        yield f"{until}: see that it leads to the service until then, or relying parties cannot learn of revocations"
 
 
 def _log(settings: Settings, session: Session, log: str, now: dt.datetime, problems: list[str]) -> dict[str, Any]:

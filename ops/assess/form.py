@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.backends.openssl import backend
 
+from ca.crls import former_addresses
 from core.clock import span
 from core.settings import Audit
-from ops.assess.finding import Check, Evidence, Seen, Text, advice, good, wrong
+from ops.assess.finding import Check, Evidence, Seen, Text, advice, day, good, wrong
 from ops.status import look
 
 #: Longest time a session may idle, and last, without a question.
@@ -35,6 +36,13 @@ def _addresses(seen: Seen) -> Iterator[Evidence]:
     for name, url in (("web.http_url", web.http_url), ("web.https_url", web.https_url)):
         fits = good if not _loopback(urlsplit(url).hostname or "") else wrong
         yield fits("{name} is `{url}`", "{name} 为 `{url}`", name=name, url=url)
+    for place, ends in former_addresses(seen.session, web.http_url, seen.now).items():
+        yield advice(
+            "certificates that were issued before name `{place}` until {day}: it must lead to the service until then",
+            "此前签发的证书写有 `{place}`，最晚至 {day}：在此之前该地址须通向本服务",
+            place=place,
+            day=day(ends),
+        )
     own = seen.settings.audit.origin
     named = good if own != Audit().origin else advice
     yield named("audit.origin is `{origin}`", "audit.origin 为 `{origin}`", origin=own)

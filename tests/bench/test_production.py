@@ -30,8 +30,16 @@ def test_the_embedded_form_is_measured_without_a_refusal(tmp_path, monkeypatch):
 
 def test_a_batch_of_commits_is_worth_many_single_ones(monkeypatch, tmp_path):
     monkeypatch.setattr(rounds, "ROUNDS", 2)
-    found = told(production.decisions(tmp_path, SMALL))
+    found = told(production.decisions(tmp_path, SMALL, 0))
     assert found["decisions over HTTP, one instance"][0].ratio.median > 2
+
+
+@pytest.mark.component("gcc")
+def test_a_slow_disk_slows_what_commits_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(rounds, "ROUNDS", 1)
+    found = told(production.decisions(tmp_path, SMALL, 20))
+    commits = found["decisions over HTTP, two instances"][2]
+    assert commits.limit.most < 2 * production.CLIENTS / 0.020
 
 
 def test_a_role_that_ended_in_ldap_is_refused_at_both_instances(tmp_path):

@@ -41,6 +41,42 @@ def test_the_certificate_names_the_list_that_tells_of_it(town: Town):
     assert published(town).urls[0] in text
 
 
+MOVED = "http://status.jiangzhou.example"
+
+
+def test_lists_go_on_when_the_status_address_moves_and_name_every_address_that_certificates_have(town: Town):
+    old = town.issued("zhangsan")
+    before = town.http_url
+    town.http_url = f"{MOVED}/"
+    new = town.issued("zhangsan")
+    town.revoke("zhangsan", old)
+    town.worker().step()
+    found = published(town)
+    assert (found.number, found.serials) == (2, {int(old.serial, 16)})
+    assert found.urls == (f"{MOVED}/crl/staff/0.crl", f"{before}/crl/staff/0.crl")
+    assert [url in str(town.chain(one)[0].extensions) for one in (old, new) for url in found.urls] == [False, True, True, False]
+    town.http_url = before  # it moves back
+    town.revoke("zhaoliu", new)
+    town.worker().step()
+    assert published(town).urls == (f"{before}/crl/staff/0.crl", f"{MOVED}/crl/staff/0.crl")
+
+
+def test_until_when_an_address_is_needed_is_told_as_long_as_a_certificate_names_it(town: Town):
+    def needed() -> dict[str, dt.datetime]:
+        with town.trail.database.reading() as session:
+            return crls.former_addresses(session, town.http_url, town.works.now())
+
+    before, certificate = town.http_url, town.issued()
+    assert needed() == {}
+    town.http_url = MOVED
+    [(place, ends)] = needed().items()
+    assert place == before
+    assert ends > certificate.not_after  # the authority's own names it longest
+    town.worker().step()
+    town.clock.advance(seconds=(ends - town.clock.now()).total_seconds())
+    assert needed() == {}
+
+
 def test_a_revocation_is_published_in_the_next_step(town: Town):
     certificate = town.issued()
     town.revoke("zhangsan", certificate, "keyCompromise")

@@ -65,6 +65,22 @@ def test_openssl_accepts_the_chain_with_lists_and_refuses_it_after_revocation(pa
     assert "certificate revoked" in said
 
 
+def test_openssl_finds_the_list_to_be_about_certificates_from_before_and_after_the_address_moved(party: Party):
+    party.town.http_url = "http://status.jiangzhou.example"
+    (party.folder / "new").mkdir()
+    new = Party(party.town, party.folder / "new", party.town.issued())
+    party.town.revoke("zhaoliu", party.town.issued())
+    party.town.worker().step()
+    for each in (party, new):
+        code, said = each.verify()
+        assert (code, said) == (0, "leaf.pem: OK\n"), said
+        assert "leaf.pem: good" in each.ocsp(party.town.responder())
+    party.town.revoke("zhangsan", party.certificate)
+    party.town.worker().step()
+    assert "certificate revoked" in party.verify()[1]
+    assert new.verify()[0] == 0
+
+
 @pytest.mark.parametrize("options", [[], ["-sha256"], ["-no_nonce"], ["-sha256", "-no_nonce"]], ids=" ".join)
 def test_openssl_reads_good_then_revoked(party: Party, options: list[str]):
     responder = party.town.responder()

@@ -174,6 +174,8 @@ class Town:
     clock: Clock
     accounts: Mapping[str, province.Account]
     settings: CA = field(default_factory=CA)
+    #: The status address, as the operator has set it by now.
+    http_url: str = "http://127.0.0.1:8080"
 
     def current(self) -> Snapshot:
         return self.snapshot
@@ -185,7 +187,7 @@ class Town:
             signers=self.signers,
             snapshot=self.current,
             permits=lambda action, ref: self.service("issuance", action, ref),
-            http_url="http://127.0.0.1:8080",
+            http_url=self.http_url,
             settings=self.settings,
             monotonic=self.clock.monotonic,
         )

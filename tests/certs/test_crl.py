@@ -26,14 +26,14 @@ moments = st.datetimes(min_value=dt.datetime(1950, 1, 1), max_value=dt.datetime(
 revocations = st.dictionaries(serials, st.tuples(moments, st.sampled_from(["", *REASONS])), max_size=30)
 
 
-def make(house, entries=(), number=7, this_update=NOW, next_update=NOW + DAY, ca="staff", url=URLS.crl) -> bytes:
+def make(house, entries=(), number=7, this_update=NOW, next_update=NOW + DAY, ca="staff", urls=(URLS.crl,)) -> bytes:
     authority = getattr(house, ca)
-    template = crl.Template(authority.cert, url)
+    template = crl.Template(authority.cert, *urls)
     tbs = template.tbs(number=number, this_update=this_update, next_update=next_update, entries=entries)
     return template.assemble(tbs, template.suite.sign(authority.key, tbs))
 
 
-def reference(house, revoked, number=7, this_update=NOW, next_update=NOW + DAY):
+def reference(house, revoked, number=7, this_update=NOW, next_update=NOW + DAY, urls=(URLS.crl,)):
     builder = x509.CertificateRevocationListBuilder(issuer_name=house.staff.cert.subject, last_update=this_update, next_update=next_update)
     for serial, (at, reason) in revoked.items():
         one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)
@@ -42,7 +42,7 @@ def reference(house, revoked, number=7, this_update=NOW, next_update=NOW + DAY):
         builder = builder.add_revoked_certificate(one.build())
     identifier = x509.AuthorityKeyIdentifier(house.staff.issuer.key_identifier, None, None)
     point = x509.IssuingDistributionPoint(
-        full_name=[x509.UniformResourceIdentifier(URLS.crl)],
+        full_name=[x509.UniformResourceIdentifier(url) for url in urls],
         relative_name=None,
         only_contains_user_certs=False,
         only_contains_ca_certs=False,
@@ -177,6 +177,13 @@ def test_harmless_extensions_are_read_over(house):
     assert crl.parse(changed(house, extensions=lambda found: [*found, extra])).number == 7
 
 
+def test_list_names_every_address_that_certificates_have(house):
+    urls = ("http://new.example.gov.cn/crl/staff/0.crl", URLS.crl, "http://oldest.example.gov.cn/crl/staff/0.crl")
+    made = make(house, urls=urls)
+    assert crl.parse(made).urls == urls
+    assert x509.load_der_x509_crl(made).tbs_certlist_bytes == reference(house, {}, urls=urls).tbs_certlist_bytes
+
+
 def test_list_of_the_root_names_no_distribution_point(house):
     """Its own certificate has none, and would not be covered."""
     assert crl.parse(make(house, ca="root")).urls == ()
@@ -247,8 +254,11 @@ def test_gate_holds_back_a_list_that_is_older(house):
 
 def test_gate_holds_back_a_list_for_another_address(house):
     """A client that follows the address in its certificate would find a list that does not apply to it."""
-    new = make(house, number=8, url="http://status.example.gov.cn/crl/staff/1.crl")
-    assert crl.gate(new, make(house), expected(house)) == ["no distribution point is shared with the published list"]
+    other = "http://status.example.gov.cn/crl/staff/1.crl"
+    new = make(house, number=8, urls=[other])
+    assert crl.gate(new, make(house), expected(house)) == [f"the distribution point {URLS.crl} is missing"]
+    assert crl.gate(new, make(house, urls=[other, URLS.crl]), expected(house)) == [f"the distribution point {URLS.crl} is missing"]
+    assert crl.gate(make(house, number=8, urls=[other, URLS.crl]), make(house), expected(house)) == []
     plain = changed(house, extensions=lambda found: found[:2])
     assert crl.gate(make(house, number=8), plain, expected(house)) == []
 

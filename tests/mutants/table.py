@@ -208,6 +208,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/certs/test_crl.py::test_gate_holds_back_a_list_that_forgets",
     ),
     Mutant(
+        "a CRL keeps the addresses that certificates name",
+        "certs/crl.py",
+        "for url in former.urls if url not in fresh.urls",
+        "for url in former.urls if False",
+        "tests/certs/test_crl.py::test_gate_holds_back_a_list_for_another_address",
+    ),
+    Mutant(
         "an OCSP question is about one issuer",
         "certs/ocsp.py",
         "return mine == (request.hash_name, request.issuer_name_hash, request.issuer_key_hash)",
@@ -718,6 +725,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "follow_redirects=False",
         "follow_redirects=True",
         "tests/ops/test_notices_sent.py::test_a_redirect_is_not_followed",
+    ),
+    Mutant(
+        "that the trail is closed goes only where alarms go",
+        "ops/notices/rounds.py",
+        "if Kind.ALARM in channel.kinds and missing and",
+        "if missing and",
+        "tests/ops/test_notices_sent.py::test_that_the_trail_is_closed_is_told_though_nothing_can_be_written_and_written_down_later",
+    ),
+    Mutant(
+        "by a clock that is not believed only alarms are told",
+        "ops/notices/rounds.py",
+        " and (kind is Kind.ALARM or not doubtful):",
+        ":",
+        "tests/ops/test_hour.py::test_nobody_is_told_of_what_only_a_wrong_clock_says_and_operators_are_told_of_the_clock",
     ),
     # Backups that are there when they are needed.
     Mutant(

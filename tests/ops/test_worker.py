@@ -195,6 +195,7 @@ def test_a_status_address_that_differs_is_a_warning_and_no_problem(settings):
     moved = dataclasses.replace(settings, web=dataclasses.replace(settings.web, http_url="http://status.example"))
     found = look(moved)
     assert [warning for warning in found.warnings if "status.example" in warning]
+    assert [warning for warning in found.warnings if f"issued before say {settings.web.http_url}, the last of them until 20" in warning]
     assert not [problem for problem in found.problems if "status.example" in problem]
     assert look(settings).warnings == []
 

@@ -19,6 +19,8 @@ from audit.event import Event, Kind
 from audit.permit import Actor
 from authz import ldif, people, province
 from authz.people import Entry
+from ops.pairs.people import Directory
+from ops.reconcile import Reconciler
 from tests.pages.conftest import Portal, Visitor
 from tests.pages.test_mistakes import events, told, type_in
 
@@ -188,6 +190,47 @@ def test_an_application_is_switched_once_in_two_tabs_and_a_key_is_made_once(own:
     page.go_back()
     assert page.locator("[data-snippet=export]").inner_text().count("yk_") <= 1
     assert len(events(own, "code:api-key.made")) == keys + 1
+
+
+@contextmanager
+def contradiction(own: Portal) -> Iterator[str]:
+    """An event whose fact is not there: whom it names, until the block is left; then another event puts it right."""
+    named = f"person:p_{uuid.uuid4().hex}"
+    _compare(own, Event(kind=Kind.ACCOUNT_BLOCKED, actor=Actor.service("test"), object=named))
+    yield named.removeprefix("person:")
+    _compare(own, Event(kind=Kind.ACCOUNT_UNBLOCKED, actor=Actor.service("test"), object=named))
+
+
+def _compare(own: Portal, event: Event) -> None:
+    own.node.trail.append([event])
+    Reconciler(own.node.trail, Directory(own.node.trail, own.node.world)).turn()
+
+
+@either("en")
+def test_a_contradiction_gets_no_blank_word_and_one_from_two_tabs_and_going_back_shows_it(own: Portal, lang: str) -> None:
+    with contradiction(own) as named:
+        first, second = tabs(own.session("zhengshi", lang), "/security/contradictions")
+        mine, other = (page.locator("section", has_text=named) for page in (first, second))
+        number = len(events(own, "code:contradiction.accepted"))
+        mine.locator("input[name=comment]").fill("   ")  # the browser takes this for a word
+        mine.locator("button").click()
+        expect(mine.locator("input[aria-invalid=true]")).to_have_count(1)
+        expect(mine.locator(".wrong")).to_have_text(told(lang, "请填写此项。", "Please fill this in."))
+        expect(first.locator(".note.bad")).to_contain_text(told(lang, "标出", "look at what is marked"))
+        assert len(events(own, "code:contradiction.accepted")) == number
+        mine.locator("input[name=comment]").fill("=1+1 not in the backup either")
+        mine.locator("button").dblclick()
+        expect(first.locator(".note.good")).to_be_visible()
+        expect(mine.locator(".life li")).to_have_count(1)
+        other.locator("input[name=comment]").fill("the same once more")
+        other.locator("button").click()
+        expect(second.locator(".note.bad")).to_contain_text(told(lang, "已接受过此项", "accepted this already"))
+        expect(other.locator(".life li")).to_have_count(1)
+        assert other.locator("form").count() == 0
+        first.go_back()
+        expect(mine.locator(".life li")).to_have_count(1)
+        assert mine.locator("form").count() == 0
+        assert len(events(own, "code:contradiction.accepted")) == number + 1
 
 
 FORBIDDEN = {

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from bench import disk
 from tests import components
 from tests.production.machine import Machine, until
 
@@ -77,9 +78,8 @@ def start_database(machine: Machine) -> None:
     """Start PostgreSQL, as its own unit would; with a compiler at hand, on a disk that can be made slow."""
     environ = {}
     if not components.missing(["gcc"]):
-        source, library = Path(__file__).with_name("slow_fsync.c"), machine.root / "var/tmp/slow_fsync.so"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
-        environ = {"LD_PRELOAD": "/var/tmp/slow_fsync.so", "SLOW_FSYNC": "/var/tmp/milliseconds"}
+        seen = Path("/var/tmp/slow_fsync.so")
+        environ = disk.slow(machine.root / "var/tmp/slow_fsync.so", seen, seen.with_name("milliseconds"))
     where = f"{version()}/main"
     command = [f"/usr/lib/postgresql/{version()}/bin/postgres", "-D", f"/var/lib/postgresql/{where}"]
     command += ["-c", f"config_file=/etc/postgresql/{where}/postgresql.conf"]

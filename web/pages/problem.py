@@ -31,6 +31,7 @@ def problem(error: Error, status: int) -> AnyResponse:
         sign_in=url_for("entrance.login_", next=before) if error.code == "unauthenticated" else "",
         back=here,
         before=before if came_from_there else "",
+        stood_on=before if request.method == "POST" else "",
         status=status,
         title=words.say(words.PROBLEM, error.code if status < 500 or error.code in _TOLD else "internal"),
         detail=said(error),
@@ -46,7 +47,8 @@ def problem(error: Error, status: int) -> AnyResponse:
 def again(template: str, error: Error, **shown: object) -> AnyResponse:
     """The same page once more with what was wrong; the door records what nobody has recorded yet."""
     door.visit().note(error)
-    response: Response = make_response(render_template(template, problem=said(error), **shown), problems.STATUS[error.code])
+    page = render_template(template, problem=said(error), stood_on=frame.readable_address(), **shown)
+    response: Response = make_response(page, problems.STATUS[error.code])
     response.headers.extend(field for field in problems.headers(error) if field[0] == "Retry-After")
     return response
 

@@ -8,11 +8,11 @@
 static void wait_for_the_disk(void) {
     const char *path = getenv("SLOW_FSYNC");
     FILE *file = path ? fopen(path, "r") : NULL;
-    unsigned milliseconds = 0;
+    double milliseconds = 0;
     if (!file)
         return;
-    if (fscanf(file, "%u", &milliseconds) == 1)
-        usleep(milliseconds * 1000);
+    if (fscanf(file, "%lf", &milliseconds) == 1)
+        usleep((useconds_t)(milliseconds * 1000));
     fclose(file);
 }
 
