@@ -117,6 +117,7 @@ def for_programs(path: str) -> bool:
     return path.startswith(_PROGRAMS)
 
 
+@lru_cache(maxsize=64)
 def is_json(content_type: str) -> bool:
     """Whether a Content-Type is `application/json` (a charset, if given, must be UTF-8)."""
     media, _, parameters = content_type.partition(";")
