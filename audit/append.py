@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,9 +17,8 @@ from sqlalchemy.orm import Session
 
 from audit.body import Entry, Writer
 from audit.tables import TrailCheckpoint
-from audit.verifier.database import Report, check_database
+from audit.verifier.database import Connection, frozen
 from audit.verifier.merkle import TILE_WIDTH, Frontier, perfect_root, split_tile
-from audit.verifier.note import Checkpoint
 from core.database import Database
 
 _HEAD = "SELECT size, edge FROM trail_batch WHERE log = ? AND epoch = ? ORDER BY size DESC LIMIT 1"
@@ -93,8 +93,8 @@ class Ledger(Protocol):
     def waiting_since(self, database: Database) -> int | None:
         """When the oldest event that is committed and has no place was made, in microseconds."""
 
-    def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
-        """Check every entry against `heads`; raises `Tampered`."""
+    def frozen(self, database: Database) -> AbstractContextManager[Connection]:
+        """One moment of the database, as the verifier reads it."""
 
 
 class SqliteLedger:
@@ -142,9 +142,9 @@ class SqliteLedger:
         """Nothing is ever between a commit and the tree."""
         return None
 
-    def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
-        """Check the file; raises `Tampered`."""
-        return check_database(Path(database.engine.url.database or ""), heads)
+    def frozen(self, database: Database) -> AbstractContextManager[Connection]:
+        """The file, through a connection of its own."""
+        return frozen(Path(database.engine.url.database or ""))
 
 
 def driver(session: Session) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from audit.permit import Action, Permit
 from audit.search import Entry
 from audit.tiles import PublishedLog
 from audit.trail import Trail
-from audit.verifier.database import Report
+from audit.verifier.database import Report, check_connection
 from audit.verifier.errors import Tampered, Unreadable
 from audit.verifier.merkle import leaf_hash, verify_inclusion
 from audit.verifier.note import Checkpoint, VerifierKey, open_checkpoint
@@ -70,7 +70,8 @@ def evidence(database: Database, heads: Sequence[Checkpoint]) -> Report:
         Tampered: the first thing found wrong, with its index or range.
         Unreadable: no head was given, or there is no trail.
     """
-    return ledger_of(database).check(database, heads)
+    with ledger_of(database).frozen(database) as connection:
+        return check_connection(connection, heads)
 
 
 def standing(session: Session, found: Entry, notes: Path) -> Standing:
@@ -121,7 +122,7 @@ def _logs(trail: Trail, notes: Path) -> list[Checked]:
     names = {log: "/".join(key.name.split("/")[-2:]) for log, key in keys.items()}
     try:
         heads = [open_checkpoint((notes / f"{log}.note").read_bytes(), [key]) for log, key in keys.items()]
-        report = trail.ledger.check(trail.database, heads)
+        report = evidence(trail.database, heads)
     except (Tampered, Unreadable, OSError) as error:
         concerned = getattr(error, "log", "")
         found = {log: str(error) if concerned in {"", names[log]} else "" for log in keys}

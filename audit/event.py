@@ -127,6 +127,9 @@ class Kind(Enum):
     WRITER_LOST = _Row("AZ9007", "writer.lost", "a process fell silent without ending", "进程未结束即失去音讯")
     RECONCILED = _Row("AZ9008", "trail.reconciled", "facts compared with their events", "事实与记录已核对")
     CONTRADICTED = _Row("AZ9009", "trail.contradicted", "a fact and the trail contradict each other", "事实与记录相互矛盾")
+    TRAIL_VERIFIED = _Row("AZ9010", "trail.verified", "trail verified by the service itself", "系统自动核验审计记录")
+    TRAIL_DAMAGED = _Row("AZ9011", "trail.damaged", "the trail was found damaged", "发现审计记录损坏")
+    TRAIL_MENDED = _Row("AZ9012", "trail.mended", "a log that was damaged verifies again", "受损日志恢复通过核验")
 
     def __init__(self, code: str, *_told: str) -> None:
         #: The permanent code, such as `CA1004`.

@@ -7,19 +7,17 @@ makes it, places its events. What the function answers is computed again here be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from audit.append import Batch, Receipt, Rows
 from audit.body import Entry, Writer
-from audit.verifier.database import Report, check_connection
+from audit.verifier import database as verifier
 from audit.verifier.merkle import Frontier
-from audit.verifier.note import Checkpoint
 from core.database import Database
 
 #: What a commit is refused with that changed facts and enqueued no event.
@@ -106,34 +104,23 @@ class PostgresLedger:
             oldest: int | None = cursor.execute("SELECT min(t) FROM audit.trail_pending", {}).fetchone()[0]
         return oldest
 
-    def check(self, database: Database, heads: Sequence[Checkpoint]) -> Report:
-        """Check every entry against `heads`, in one snapshot of the database.
-
-        Raises:
-            Tampered: as for a database file.
-        """
+    @contextmanager
+    def frozen(self, database: Database) -> Iterator[verifier.Connection]:
+        """One snapshot of the database, which may be read for as long as it takes."""
         with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            with ExitStack() as stack:
-                return check_connection(_Streaming(connection, stack), heads)
+            yield _Frozen(connection.connection.driver_connection)
 
 
-class _Streaming:
-    """A connection as the verifier asks it: long answers come row by row."""
+class _Frozen:
+    """A connection as the verifier asks it."""
 
-    def __init__(self, connection: Connection, stack: ExitStack) -> None:
-        self._driver: Any = connection.connection.driver_connection
-        self._stack = stack
-        self._named = 0
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """A cursor over the rows of a query with `?` for each value."""
-        if "ORDER BY" not in sql:
-            return self._driver.execute(sql.replace("?", "%s"), values)
-        self._named += 1
-        cursor = self._stack.enter_context(self._driver.cursor(name=f"walk_{self._named}"))
-        cursor.itersize = 2000
-        return cursor.execute(sql.replace("?", "%s"), values)
+        return self._driver.execute(sql.replace("?", "%s"), values)
 
 
 def _openings(entries: Sequence[Entry]) -> list[str]:

@@ -90,12 +90,14 @@ class Worker:
         return resumed
 
     def issue(self) -> list[Certificate]:
-        """Issue what is approved, one batch; requests whose facts changed go back."""
+        """Issue what is approved, one batch; requests whose facts changed go back. While the log of certificates is damaged, all wait."""
         due = (Request.retry_at.is_(None)) | (Request.retry_at <= self.works.now())
         with self.works.database.reading() as session:
             ready = self._ready(session)
             approved = select(Request).where(Request.state == RequestState.APPROVED, Request.profile.in_(ready), due)
             waiting = list(session.scalars(approved.order_by(Request.id).limit(BATCH)))
+        if waiting and self.works.damaged():
+            return []
         orders = [order for request in waiting if (order := self._order(request, ready[request.profile])) is not None]
         return issuance.issue(self.works, orders) if orders else []
 

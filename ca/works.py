@@ -35,6 +35,8 @@ class Works:
     monotonic: Callable[[], float] = time.monotonic
     #: Whether the hour cannot be believed: then nothing is signed by the jobs, because whatever is bears a time.
     doubtful: Callable[[], bool] = lambda: False
+    #: Whether the log of certificates is damaged and officers have not accepted that: then nothing is issued to anybody.
+    damaged: Callable[[], bool] = lambda: False
 
     @property
     def database(self) -> Database:

@@ -1,7 +1,8 @@
 """Contradictions that cannot be put right: two officers of different offices take note of one, and it keeps nothing from working.
 
 What is accepted is exactly one contradiction, down to what events say and rows show: when either changes it is another
-one, and an alarm again. Nothing is kept but the events; no fact is changed, and what was accepted is counted for ever.
+one, and an alarm again. Damage of the trail is one as well: of a log, from its first entry that is wrong. Nothing is kept
+but the events; no fact is changed, and what was accepted is counted for ever.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from audit import history
+from audit import history, rounds
 from audit.event import Event, Kind
 from audit.history import Told
 from audit.permit import Action, Permit
 from audit.record import Transaction
+from audit.rounds import Damage
 from core.errors import Conflict, NotFound
 from ops.compare import Contradiction, alarmed
 
@@ -61,7 +63,30 @@ def listing(session: Session) -> list[Open]:
         one = alarmed(told)
         if one.id in now:
             found[one.id] = Open(one, told, words.get(one.id, ()))  # an older alarm about the same: since then
+    damaged = {_contradiction(one).id for one in _damage(session)}
+    for told in history.newest(session, Kind.TRAIL_DAMAGED, MOST) if damaged else ():
+        one = _contradiction(Damage(told.object.removeprefix("log:"), told.details.get("first", -1), ""))
+        if one.id in damaged:
+            found[one.id] = Open(one, told, words.get(one.id, ()))
     return sorted(found.values(), key=lambda one: one.settled)
+
+
+def damage(session: Session) -> list[Damage]:
+    """What is wrong with the trail itself, as far as it was found, without what officers have accepted."""
+    found = _damage(session)
+    known = accepted(session) if found else frozenset[str]()
+    return [one for one in found if _contradiction(one).id not in known]
+
+
+def holds_issuance(session: Session) -> bool:
+    """Whether nothing may be issued: the log of certificates is damaged, and officers have not accepted that."""
+    return any(one.log.startswith("ca/") for one in damage(session))
+
+
+def problems(session: Session) -> list[str]:
+    """What readiness must tell: that the trail is damaged. Where, anybody who asks for readiness need not know."""
+    told = "the trail is damaged: keep everything as it is, look at `yumen status` and call an auditor"
+    return [told] if damage(session) else []
 
 
 def accept(tx: Transaction, identity: str, comment: str, *, permit: Permit) -> None:
@@ -86,6 +111,15 @@ def accept(tx: Transaction, identity: str, comment: str, *, permit: Permit) -> N
 def accepted(session: Session) -> frozenset[str]:
     """Ids of all contradictions that officers of every office have accepted."""
     return frozenset(identity for identity, words in _words(session).items() if _enough(words))
+
+
+def _damage(session: Session) -> tuple[Damage, ...]:
+    last = rounds.last(session)
+    return last.damage if last else ()
+
+
+def _contradiction(one: Damage) -> Contradiction:
+    return Contradiction("trail", (f"log:{one.log}", str(one.first)), "damaged", None, None)
 
 
 def _words(session: Session) -> Mapping[str, tuple[Word, ...]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from audit import history
+from audit import history, rounds
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
 from authz.snapshot import Freshness
@@ -24,14 +24,16 @@ from ops.status import SOON, UNSIGNED
 
 #: An approved request is signed within seconds; longer than this, something keeps the worker from it.
 UNISSUED = dt.timedelta(seconds=30)
-#: Comparisons that may be missed before it is late.
+#: Comparisons, and words of how far the trail is verified, that may be missed before it is late.
 PATIENCE = 3
+#: A round over the whole trail that takes longer is late.
+ROUND = dt.timedelta(days=2)
 
 
 class Job(NamedTuple):
     """One job: when it was last done, and whether it should have been done again since."""
 
-    #: `issuance`, `lists`, `checkpoint ca`, `checkpoint access`, `directory`, `reconciler` or `listener`.
+    #: `issuance`, `lists`, `checkpoint ca`, `checkpoint access`, `directory`, `reconciler`, `verifier` or `listener`.
     name: str
     last_at: dt.datetime | None
     late: bool
@@ -84,5 +86,14 @@ def _others(node: _Parts, session: Session, now: dt.datetime) -> Iterator[Job]:
     compared, patience = reconcile.last(session), PATIENCE * node.settings.audit.reconcile_period
     late = now - compared.at > patience if compared else any(history.heads_at(session, microseconds(now - patience)).values())
     yield Job("reconciler", compared.at if compared else None, late)
+    yield _verifier(session, now)
     for _, leaf in own.listener(node.settings):
         yield Job("listener", leaf.not_valid_before_utc, leaf.not_valid_after_utc - now < SOON, leaf.not_valid_after_utc)
+
+
+def _verifier(session: Session, now: dt.datetime) -> Job:
+    told, patience = rounds.last(session), PATIENCE * rounds.TELL
+    if told is None:
+        return Job("verifier", None, any(history.heads_at(session, microseconds(now - patience)).values()))
+    behind = any(history.heads_at(session, microseconds(now - ROUND)).values()) and (told.whole_at is None or now - told.whole_at > ROUND)
+    return Job("verifier", told.whole_at, now - told.at > patience or behind)

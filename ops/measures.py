@@ -16,6 +16,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from audit import rounds
 from audit.ledgers import waiting_seconds
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
@@ -86,10 +87,16 @@ class State(Collector):
         if result := reconcile.last(session):
             compared.add_metric([], (self._clock() - result.at).total_seconds())
             contradictions.add_metric([], result.open)
+        verified = _gauge("trail_verified_seconds", "Seconds since the last round over the whole trail ended.")
+        damaged = _gauge("trail_damaged", "Logs of the trail in which the last round found damage.")
+        if looked := rounds.last(session):
+            damaged.add_metric([], len(looked.damage))
+            if looked.whole_at:
+                verified.add_metric([], (self._clock() - looked.whole_at).total_seconds())
         backup = _gauge("backup_age_seconds", "Seconds since the moment that the newest backup at any target holds.")
         if newest := copies.last(session):
             backup.add_metric([], (self._clock() - newest.at).total_seconds())
-        yield from (compared, contradictions, backup)
+        yield from (compared, contradictions, verified, damaged, backup)
 
     def _of_certificates(self, session: Session) -> Iterator[Metric]:
         yield _gauge(

@@ -40,7 +40,7 @@ from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.seal import Vault
 from core.settings import Settings
-from ops import homes, postgres, rights
+from ops import acceptance, homes, postgres, rights
 from ops.claims import writer_name
 from ops.hour import Hour
 from ops.readiness import LOOK, Lead
@@ -310,6 +310,10 @@ def _works(trail: Trail, world: World, keys: Vault, hour: Hour) -> Works:
     def permits(action: Action, resource: str) -> Permit:
         return service_permit(world, trail, "issuance", action, Target(resource))
 
+    def damaged() -> bool:
+        with trail.database.reading() as session:
+            return acceptance.holds_issuance(session)
+
     return Works(
         trail=trail,
         signers=SealedSigners(keys),
@@ -318,4 +322,5 @@ def _works(trail: Trail, world: World, keys: Vault, hour: Hour) -> Works:
         http_url=world.settings.web.http_url,
         settings=world.settings.ca,
         doubtful=lambda: hour.doubtful,
+        damaged=damaged,
     )

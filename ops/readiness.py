@@ -21,7 +21,7 @@ from ca import authorities, crls
 from ca.status import Responder
 from core.errors import Error, Unavailable
 from core.settings import Settings
-from ops import fitness, own, reconcile
+from ops import acceptance, fitness, own, reconcile
 from ops.hour import Hour
 from ops.leadership import is_led
 from ops.status import WAITS
@@ -115,5 +115,6 @@ def _of_database(node: _Parts, session: Session) -> Iterator[str]:
         if certificate.not_valid_after_utc <= now:
             yield f"the certificate of {name} is over: its answers are refused; the worker replaces it while it runs, read its log"
     yield from reconcile.problems(session)
+    yield from acceptance.problems(session)
     if waiting_seconds(node.trail.database, now) > WAITS:
         yield "events wait for their place in the trail: acts are answered as not yet proved"

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import migrations
+from audit import check
 from audit.body import Writer
 from audit.checkpoint import LogKey
 from audit.epochs import Ended, conclude, reopen
 from audit.event import Event, Kind
-from audit.ledgers import ledger_of
 from audit.permit import Action, Permit
 from audit.record import recording
 from audit.trail import LOGS, Trail, open_trail
@@ -233,7 +233,7 @@ def _revived(settings: Settings, manifest: Manifest, witnessed: Mapping[str, Wit
 def _must_verify(database: Database, manifest: Manifest, witnessed: Mapping[str, Witnessed]) -> None:
     """Compare every entry with the trusted heads, and the end of each log with the manifest."""
     try:
-        report = ledger_of(database).check(database, [head for one in witnessed.values() for head in one.heads])
+        report = check.evidence(database, [head for one in witnessed.values() for head in one.heads])
     except (Tampered, Unreadable) as error:
         raise Malformed("the trail in the backup does not verify: {reason}; keep it, and call an auditor", reason=error) from error
     ends = {log.origin: (log.size, log.root.hex()) for log in report.logs}

@@ -14,7 +14,7 @@ from cryptography import x509
 from sqlalchemy.orm import Session
 
 import migrations
-from audit import history
+from audit import history, rounds
 from audit.ledgers import waiting_seconds
 from audit.tiles import PublishedLog
 from audit.trail import LOGS
@@ -25,7 +25,7 @@ from core.clock import system
 from core.database import Database, open_sqlite
 from core.errors import NotFound, Unavailable
 from core.settings import Settings, Web
-from ops import copies, homes, measures, own, postgres, reconcile
+from ops import acceptance, copies, homes, measures, own, postgres, reconcile
 from ops.hour import STEP
 from ops.leadership import is_led
 from ops.notices import outbox
@@ -109,6 +109,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
     problems += authorities.problems(session)
     problems += crls.problems(session, now)
     problems += reconcile.problems(session)
+    problems += acceptance.problems(session)
     problems += copies.problems(settings, session, now)
     if (ahead := history.newest_at(session) / 1_000_000 - now.timestamp()) > STEP:
         problems.append(f"the newest entry of the trail lies {ahead:.0f} s ahead of this machine's clock; put the clock right")
@@ -120,6 +121,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
         "worker": working,
         "logs": [_log(settings, session, log, now, problems) for log in LOGS],
         "reconciled": _reconciled(session),
+        "verified": _verified(session),
         "backups": _backups(settings, session),
         "authorities": [_authority(session, row.id, row.cert or b"") for row in certificates.authorities(session)],
         "tls_ends_at": _tls(settings, now, problems),
@@ -163,6 +165,15 @@ def _reconciled(session: Session) -> dict[str, Any] | None:
     whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
     at = result.at.isoformat(timespec="seconds")
     return {"at": at, "whole_at": whole, "contradictions": result.open, "accepted": result.accepted, "first": list(result.first)}
+
+
+def _verified(session: Session) -> dict[str, Any] | None:
+    """When the last round over the whole trail ended, how many entries it covered, how far the present one is, and what is damaged."""
+    result = rounds.last(session)
+    if result is None:
+        return None
+    whole = result.whole_at.isoformat(timespec="seconds") if result.whole_at else None
+    return {"whole_at": whole, "entries": result.entries, "done": result.done, "damage": [one.sentence for one in result.damage]}
 
 
 def _backups(settings: Settings, session: Session) -> list[dict[str, Any]]:

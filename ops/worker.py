@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from audit import rounds
 from ca.keys import Missigned
 from ca.worker import Worker as Authority
+from ops import homes
 from ops.leadership import leadership
 from ops.node import Node
 from ops.notices.rounds import Notices, channels
@@ -83,6 +85,8 @@ class Worker:
         self._schedule = Schedule(node)
         self._backing_up = Ticker("backup", self._schedule.every_seconds, self._back_up)
         self._reconciling = Ticker("reconcile", node.settings.audit.reconcile_period.total_seconds(), self._reconcile)
+        self._rounds = rounds.Rounds(node.trail, homes.notes_folder(node.settings.home))
+        self._verifying = Ticker("verify", rounds.EVERY, self._verify)
         # Mail servers are slow, and what is above must not wait for them.
         self._notices = Notices(node, channels(node.settings))
         self._noticing = Ticker("notices", _NOTICES_SECONDS, lambda: self._notices.turn(leads=self.leading))
@@ -99,6 +103,7 @@ class Worker:
         self._keeping.start()
         self._reading.start()
         self._reconciling.start()
+        self._verifying.start()
         self._noticing.start()
         self._backing_up.start()
 
@@ -107,8 +112,10 @@ class Worker:
         self._stop.set()
         self._schedule.stop()
         self._reconciler.stop()
+        self._rounds.stop()
         self._notices.stop()
         self._reconciling.stop()
+        self._verifying.stop()
         self._noticing.stop()
         self._backing_up.stop(_PATIENCE_SECONDS)
         self._thread.join()
@@ -133,6 +140,13 @@ class Worker:
         if self.leading:
             with suppress(Stopped):
                 self._reconciler.turn()
+
+    def _verify(self) -> None:
+        """In a thread of its own as well: a turn may take a second."""
+        if self.leading:
+            self._rounds.turn()
+        else:
+            self._rounds.rest()
 
     def _back_up(self) -> None:
         """In a thread of its own: it may take an hour."""

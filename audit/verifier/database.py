@@ -9,23 +9,31 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from .errors import Tampered, Unreadable
-from .merkle import TILE_WIDTH, Frontier, leaf_hash, perfect_root
+from .merkle import TILE_WIDTH, Frontier, leaf_hash, node_hash, perfect_root, split_tile
 from .note import Checkpoint
 from .numbers import Numbers, Ranges, Writer
 
 _ENTRIES = (
     "SELECT idx, id, t, code, outcome, actor, object, cert, scope, request_id, leaf, body FROM trail_event"
-    " WHERE log = ? AND epoch = ? ORDER BY idx"
+    " WHERE log = ? AND epoch = ? AND idx >= ? ORDER BY idx LIMIT ?"
 )
-_JOURNAL = "SELECT first, size, edge, root FROM trail_batch WHERE log = ? AND epoch = ? ORDER BY size"
+_JOURNAL = "SELECT first, size, edge, root FROM trail_batch WHERE log = ? AND epoch = ? AND size > ? AND size <= ? ORDER BY size"
+_BEYOND = "SELECT size FROM trail_batch WHERE log = ? AND epoch = ? AND size > ? ORDER BY size LIMIT 1"
 _TILE = "SELECT data FROM trail_tile WHERE log = ? AND epoch = ? AND level = ? AND n = ?"
+_LEAVES = "SELECT leaf FROM trail_event WHERE log = ? AND epoch = ? AND idx >= ? AND idx < ? ORDER BY idx"
+_LOWER = "SELECT data FROM trail_tile WHERE log = ? AND epoch = ? AND level = ? AND n >= ? AND n < ? ORDER BY n"
+#: Entries that are read at once.
+_PORTION = 2000
+#: Before every number of a row: whoever writes below 0 must be seen as well.
+_FIRST = -(1 << 63)
 _COLUMNS = ("id", "t", "code", "outcome", "actor", "object", "cert", "scope", "request_id")
 
 
@@ -62,10 +70,21 @@ def check_database(path: Path, heads: Sequence[Checkpoint]) -> Report:
         Unreadable: not a database with a trail, or no head was given.
         Tampered: the first thing found wrong, with its index or range.
     """
+    with frozen(path) as connection:
+        return check_connection(connection, heads)
+
+
+@contextmanager
+def frozen(path: Path) -> Iterator[Connection]:
+    """A connection that shows one moment of the database file at `path`, and can change nothing.
+
+    Raises:
+        Unreadable: not a database, or not one that can be read.
+    """
     try:
         with closing(_open(path)) as connection:
             connection.execute("BEGIN")
-            return check_connection(connection, heads)
+            yield connection
     except sqlite3.Error as error:
         raise Unreadable(f"the database cannot be read: {error}") from error
 
@@ -79,13 +98,17 @@ def check_connection(connection: Connection, heads: Sequence[Checkpoint]) -> Rep
     if not heads:
         raise Unreadable("a database proves nothing by itself: give at least one checkpoint that was saved outside")
     numbers = Numbers()
-    logs = _logs(connection)
+    logs = trees(connection)
     if unknown := {head.origin for head in heads} - set(logs):
         raise Tampered(f"the log `{min(unknown)}` is not in the database")
     reports = []
     for origin, place in sorted(logs.items()):
         trusted = sorted((head for head in heads if head.origin == origin), key=lambda head: head.size)
-        reports.append(_Walk(connection, place, trusted, numbers).report(origin))
+        walk = Walk(place, trusted, numbers=numbers)
+        while walk.on(connection, _PORTION):
+            pass
+        walk.end(connection)
+        reports.append(LogReport(origin, walk.tree.size, walk.tree.root(), walk.proved, len(trusted)))
     if gaps := numbers.missing(ended=True):
         (node, boot), ranges = min(gaps.items())
         raise Tampered(f"events {ranges[0][0]} to {ranges[0][1]} of process {node}/{boot} never reached the trail and were not voided")
@@ -103,40 +126,88 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _logs(connection: Connection) -> dict[str, tuple[str, int]]:
-    """Trees by origin. Several rows of one origin would let an attacker choose: the origin must end in log and epoch."""
+def trees(connection: Connection) -> dict[str, tuple[str, int]]:
+    """Log and epoch of each tree by its origin. Several rows of one origin would let an attacker choose: it must end in log and epoch.
+
+    Raises:
+        Tampered: a row names another origin.
+    """
     found = {}
     for log, epoch, origin in connection.execute("SELECT log, epoch, origin FROM trail_epoch"):
-        if not str(origin).endswith(f"/{log}/{epoch}") or origin in found:
+        if not str(origin).endswith(f"/{log}/{epoch}") or origin in found or not isinstance(epoch, int):
             raise Tampered(f"the epoch row of `{log}/{epoch}` names the origin `{origin}`")
         found[str(origin)] = (str(log), int(epoch))
     return found
 
 
-class _Walk:
-    """One pass over one log, in the order of its entries."""
+class Walk:
+    """One pass over one log, in the order of its entries: from the first one, or from where an earlier walk stopped.
 
-    def __init__(self, connection: Connection, place: tuple[str, int], heads: Sequence[Checkpoint], numbers: Numbers) -> None:
-        self._connection, self._place, self._numbers = connection, place, numbers
-        self._heads = list(heads)
-        self._name = f"{place[0]}/{place[1]}"
-        self._tree = Frontier()
-        self._rows: list[list[bytes]] = [[]]
-        self._proved = 0
+    `tree` and `journal` are all that must be kept to go on: which journal rows were seen, and the right edge, which knows of
+    every entry behind it.
+    """
+
+    def __init__(
+        self,
+        place: tuple[str, int],
+        heads: Sequence[Checkpoint],
+        *,
+        tree: Frontier | None = None,
+        journal: int = 0,
+        numbers: Numbers | None = None,
+    ) -> None:
+        """`heads` are trusted, in the order of their sizes, none of them smaller than `tree`."""
+        self.tree, self.journal, self.proved = tree or Frontier(), journal, 0
+        self.name = f"{place[0]}/{place[1]}"
+        self._place, self._heads, self._numbers = place, list(heads), numbers
+        self._batches: Iterator[Any] = iter(())
+        self._batch: Any = None
         self._convicted: Tampered | None = None
         self._later: Tampered | None = None
-        self._journal = iter(connection.execute(_JOURNAL, place))
-        self._batch: Any = next(self._journal, None)
-        self._journal_end = 0
 
-    def report(self, origin: str) -> LogReport:
-        """Walk to the end and tell what was shown."""
+    def on(self, connection: Connection, most: int) -> int:
+        """Go on over the next entries, `most` at most; gives how many there were, 0 at the end.
+
+        Raises:
+            Tampered: an entry or a tile is wrong. What is wrong with a range alone is told by `end`.
+        """
+        size = self.tree.size
+        rows = connection.execute(_ENTRIES, (*self._place, size or _FIRST, most)).fetchall()
+        self._batches = iter(connection.execute(_JOURNAL, (*self._place, size or _FIRST, size + len(rows))).fetchall())
+        self._batch = next(self._batches, None)
+        self._at_boundary()
         try:
-            return self._report(origin)
+            for row in rows:
+                leaf = self._leaf(*row)
+                self._tiles(connection, leaf)
+                self.tree.extend([leaf])
+                self._at_boundary()
         except Tampered as error:
-            worst = self._nearer(error)
-            worst.log = self._name
-            raise worst from None
+            raise self._told(self._nearer(error)) from None
+        return len(rows)
+
+    def end(self, connection: Connection | None) -> None:
+        """Tell that the walk is at its end, where the log ends as `connection` shows it; without one, the log may go on.
+
+        Raises:
+            Tampered: the log ends before a trusted head, or heads or journal differ from the entries.
+        """
+        size = self.tree.size
+        if self._heads:
+            worst = max(head.size for head in self._heads)
+            found = Tampered(f"{self.name} ends after {size} entries, a trusted head covers {worst}", size, worst - 1)
+            raise self._told(self._nearer(found))
+        beyond = connection and connection.execute(_BEYOND, (*self._place, size)).fetchone()
+        if beyond:
+            self._suspect(f"the journal of {self.name} tells of {beyond[0]} entries, there are {size}", size, size)
+        elif self.journal != size:
+            self._suspect(f"the journal of {self.name} ends at {self.journal}, there are {size} entries", self.journal, size - 1)
+        if range_ := self._convicted or self._later:
+            raise self._told(range_)
+
+    def _told(self, found: Tampered) -> Tampered:
+        found.log = self.name
+        return found
 
     def _nearer(self, found: Tampered) -> Tampered:
         """An entry that is named inside the range that a trusted head convicts; else that range."""
@@ -145,76 +216,68 @@ class _Walk:
             return found
         return bounds
 
-    def _report(self, origin: str) -> LogReport:
-        heads = len(self._heads)
-        self._at_boundary()
-        for leaf in self._leaves():
-            self._tree.extend([leaf])
-            self._rows[0].append(leaf)
-            self._tiles(0)
-            self._at_boundary()
-        size = self._tree.size
-        if self._heads:
-            worst = max(head.size for head in self._heads)
-            raise Tampered(f"{self._name} ends after {size} entries, a trusted head covers {worst}", size, worst - 1)
-        if self._batch is not None:
-            self._suspect(f"the journal of {self._name} tells of {self._batch[1]} entries, there are {size}", size, size)
-        elif self._journal_end != size:
-            self._suspect(f"the journal of {self._name} ends at {self._journal_end}, there are {size} entries", self._journal_end, size - 1)
-        if found := self._convicted or self._later:
-            raise found
-        return LogReport(origin, size, self._tree.root(), self._proved, heads)
+    def _leaf(self, index: Any, *row: Any) -> bytes:
+        """The leaf hash of the next entry, whose row must fit its body."""
+        expected, (*columns, leaf, body) = self.tree.size, row
+        if index != expected:
+            last = index - 1 if isinstance(index, int) else expected
+            raise Tampered(f"entry {expected} of {self.name} is missing", expected, max(last, expected))
+        if not isinstance(body, bytes) or not isinstance(leaf, bytes):
+            raise Tampered(f"entry {index} of {self.name} has no body or no leaf", index)
+        if leaf_hash(body) != leaf:
+            raise Tampered(f"body and leaf of entry {index} of {self.name} disagree", index)
+        meant, told = _columns(body)
+        wrong = [name for name, stored, due in zip(_COLUMNS, columns, meant, strict=True) if stored != due]
+        if wrong:
+            raise Tampered(f"the column `{wrong[0]}` of entry {index} of {self.name} differs from its body", index)
+        if self._numbers is not None:
+            self._numbers.note(told)
+        return leaf
 
-    def _leaves(self) -> Iterator[bytes]:
-        for expected, (index, *columns, leaf, body) in enumerate(self._connection.execute(_ENTRIES, self._place)):
-            if index != expected:
-                raise Tampered(f"entry {expected} of {self._name} is missing", expected, max(index - 1, expected))
-            if not isinstance(body, bytes) or not isinstance(leaf, bytes):
-                raise Tampered(f"entry {index} of {self._name} has no body or no leaf", index)
-            if leaf_hash(body) != leaf:
-                raise Tampered(f"body and leaf of entry {index} of {self._name} disagree", index)
-            told = _columns(body)
-            wrong = [name for name, stored, meant in zip(_COLUMNS, columns, told[0], strict=True) if stored != meant]
-            if wrong:
-                raise Tampered(f"the column `{wrong[0]}` of entry {index} of {self._name} differs from its body", index)
-            self._numbers.note(told[1])
-            yield leaf
+    def _tiles(self, connection: Connection, leaf: bytes) -> None:
+        """Compare the tiles that `leaf` fills with the stored ones: the edge left of it has what their roots are made of."""
+        height, lefts = TILE_WIDTH.bit_length() - 1, reversed(self.tree.edge)
+        digest, level = leaf, 0
+        n, rest = divmod(self.tree.size + 1, TILE_WIDTH)
+        while not rest:
+            for left in islice(lefts, height):
+                digest = node_hash(left, digest)
+            self._compare(connection, level, n - 1, digest)
+            level += 1
+            n, rest = divmod(n, TILE_WIDTH)
 
-    def _tiles(self, level: int) -> None:
-        """Compare a tile that is full now with the stored one, and go up."""
-        row = self._rows[level]
-        if len(row) < TILE_WIDTH:
+    def _compare(self, connection: Connection, level: int, n: int, root: bytes) -> None:
+        row = connection.execute(_TILE, (*self._place, level, n)).fetchone()
+        stored = row[0] if row else None
+        if isinstance(stored, bytes) and len(stored) == 32 * TILE_WIDTH and perfect_root(split_tile(stored)) == root:
             return
         span = TILE_WIDTH**level
-        n = self._tree.size // (span * TILE_WIDTH) - 1
-        stored = self._connection.execute(_TILE, (*self._place, level, n)).fetchone()
-        meant = b"".join(row)
-        if stored is None or stored[0] != meant:
-            offset = _first_difference(stored[0] if stored else None, row)
-            first = (n * TILE_WIDTH + offset) * span
-            what = "entry" if level == 0 else "the entries from"
-            raise Tampered(f"{what} {first} of {self._name} and its tile {level}/{n} disagree", first, first + span - 1)
-        if len(self._rows) == level + 1:
-            self._rows.append([])
-        self._rows[level + 1].append(perfect_root(row))
-        row.clear()
-        self._tiles(level + 1)
+        first = (n * TILE_WIDTH + _first_difference(stored, self._hashes(connection, level, n))) * span
+        what = "entry" if level == 0 else "the entries from"
+        raise Tampered(f"{what} {first} of {self.name} and its tile {level}/{n} disagree", first, first + span - 1)
+
+    def _hashes(self, connection: Connection, level: int, n: int) -> list[bytes]:
+        """What a tile must hold, by what lies below it and was compared before."""
+        span = (n * TILE_WIDTH, (n + 1) * TILE_WIDTH)
+        if level == 0:
+            return [leaf for (leaf,) in connection.execute(_LEAVES, (*self._place, *span))]
+        return [perfect_root(split_tile(tile)) for (tile,) in connection.execute(_LOWER, (*self._place, level - 1, *span))]
 
     def _at_boundary(self) -> None:
         """Compare with every trusted head and journal row of exactly this size."""
-        size = self._tree.size
+        size = self.tree.size
         while self._heads and self._heads[0].size == size:
-            root = self._tree.root()
+            root = self.tree.root()
             if self._heads.pop(0).root != root:
-                message = f"{self._name} was changed between the trusted heads of {self._proved} and {size} entries"
-                self._convicted = self._convicted or Tampered(message, self._proved, max(size - 1, 0))
-            self._proved = size
+                message = f"{self.name} was changed between the trusted heads of {self.proved} and {size} entries"
+                self._convicted = self._convicted or Tampered(message, self.proved, max(size - 1, 0))
+            self.proved = size
         if self._batch is not None and self._batch[1] <= size:
             first, told, edge, root = self._batch
-            if (first, told, edge, root) != (self._journal_end, size, self._tree.encode(), self._tree.root()):
-                self._suspect(f"the journal row of {self._name} at {told} entries disagrees with the entries", self._journal_end, size - 1)
-            self._journal_end = told
-            self._batch = next(self._journal, None)
+            if (first, told, edge, root) != (self.journal, size, self.tree.encode(), self.tree.root()):
+                self._suspect(f"the journal row of {self.name} at {told} entries disagrees with the entries", self.journal, size - 1)
+            self.journal = told
+            self._batch = next(self._batches, None)
 
     def _suspect(self, message: str, first: int, last: int) -> None:
         """Keep the first contradiction of the journal: entries or heads may still name the place better."""

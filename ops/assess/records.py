@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import text
 
-from audit import history, search
+from audit import history, rounds, search
 from audit.event import Kind
 from audit.trail import LOGS
 from core.clock import microseconds
@@ -20,6 +20,8 @@ from ops.assess.finding import Check, Evidence, Seen, Text, advice, day, good, w
 SIX_MONTHS = dt.timedelta(days=180)
 #: All facts are compared with all events at least this often.
 WHOLE = dt.timedelta(days=7)
+#: A round over the whole trail takes a day.
+ROUND = dt.timedelta(days=2)
 #: Alarms of this time are told.
 LATELY = dt.timedelta(days=90)
 #: Room for less than this needs somebody now, for less than six months soon.
@@ -27,7 +29,7 @@ TIGHT = dt.timedelta(days=30)
 #: What clocks may differ by.
 APART = dt.timedelta(seconds=2)
 
-_ALARMS = (Kind.CONTRADICTED, Kind.TRAIL_CLOSED, Kind.WRITER_LOST, Kind.CERT_MISSIGNED, Kind.CLOCK_STEPPED)
+_ALARMS = (Kind.TRAIL_DAMAGED, Kind.CONTRADICTED, Kind.TRAIL_CLOSED, Kind.WRITER_LOST, Kind.CERT_MISSIGNED, Kind.CLOCK_STEPPED)
 
 
 def _compared(seen: Seen) -> Iterator[Evidence]:
@@ -40,6 +42,19 @@ def _compared(seen: Seen) -> Iterator[Evidence]:
     if result is not None:
         fits = wrong if result.open else good
         yield fits("{number} contradictions are open", "未消除的矛盾 {number} 处", number=result.open)
+
+
+def _verified(seen: Seen) -> Iterator[Evidence]:
+    result = rounds.last(seen.session)
+    if result is None or result.whole_at is None:
+        yield advice("the service has not yet verified its trail from end to end", "系统尚未完成一轮审计记录核验")
+    else:
+        fits = good if seen.now - result.whole_at < ROUND else advice
+        told = {"day": day(result.whole_at), "entries": result.entries}
+        yield fits("all {entries} entries were last verified on {day}", "上次于 {day} 核验全部 {entries} 条记录", **told)
+    for damage in result.damage if result else ():
+        place = {"log": damage.log, "first": max(damage.first, 0)}
+        yield wrong("the log {log} is damaged from entry {first} on", "日志 {log} 自第 {first} 条起已损坏", **place)
 
 
 def _alarms(seen: Seen) -> Iterator[Evidence]:
@@ -136,6 +151,16 @@ CHECKS = (
         ),
         clauses=("GB/T 22239-2019 8.1.4.3 c",),
         look=_compared,
+    ),
+    Check(
+        id="trail.verified",
+        asks=Text("The trail is what was signed, and was verified lately.", "审计记录与签名一致，且近期核验过。"),
+        do=Text(
+            "Let the worker run; damage is a matter for an auditor (`yumen audit verify`).",
+            "保持工作进程运行；发现损坏由审计员处理（`yumen audit verify`）。",
+        ),
+        clauses=("GB/T 22239-2019 8.1.4.3 c",),
+        look=_verified,
     ),
     Check(
         id="trail.alarms",

@@ -15,7 +15,7 @@ from authz.snapshot import Freshness, Snapshot
 from ca import crls
 from ca.tables import Authority
 from core.settings import Settings
-from ops import copies, own, reconcile
+from ops import acceptance, copies, own, reconcile
 from ops.notices import outbox
 from ops.notices.due import holders
 from ops.notices.notice import Kind, Planned
@@ -31,6 +31,7 @@ _EVERYBODY = ("system-admin", "security-admin", "auditor")
 CONCERNED: Mapping[str, tuple[str, ...]] = {
     "trail-closed": _EVERYBODY,
     "contradiction": _EVERYBODY,
+    "trail-damaged": _EVERYBODY,
     "authority-stopped": _EVERYBODY,
     "directory-refused": ("system-admin", "security-admin"),
     "directory-stale": _OPERATORS,
@@ -72,6 +73,8 @@ def standing(settings: Settings, trail: Trail, world: World, session: Session) -
     now = trail.clock()
     if (result := reconcile.last(session)) and result.open:
         yield Alarm("contradiction")
+    for damage in acceptance.damage(session):
+        yield Alarm("trail-damaged", damage.log)
     for authority in session.scalars(select(Authority.id).where(Authority.stopped != "").order_by(Authority.id)):
         yield Alarm("authority-stopped", authority)
     for authority in crls.trouble(session, now):

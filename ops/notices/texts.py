@@ -34,6 +34,14 @@ ALARMS: Mapping[str, tuple[Text, Text]] = {
             "Somebody may have changed the database behind the service's back. Keep everything as it is; let an auditor look.",
         ),
     ),
+    "trail-damaged": (
+        Text("审计日志 {about} 已损坏", "the log {about} of the trail is damaged"),
+        Text(
+            "日志与系统之外保存的签名不符，可能有人直接修改了数据库。请保留现场，由审计员查看；日志 ca 损坏期间不签发任何证书。",
+            "It is not what was signed: somebody may have changed the database itself. Keep everything as it is; let an auditor look. "
+            "While the log ca is damaged, no certificate is issued.",
+        ),
+    ),
     "list-stale": (
         Text("{about} 的吊销列表过期或不完整", "the revocation list of {about} is over or incomplete"),
         Text(

@@ -13,9 +13,11 @@ from typing import Any
 
 import psycopg
 
-from audit.checkpoint import LogKey, Publisher
+from audit import check
+from audit.checkpoint import LogKey, Publisher, keep_notes
 from audit.event import Event, Kind
 from audit.permit import Actor, ActorKind
+from audit.rounds import Result, Rounds
 from audit.tables import INSERT_ONLY
 from audit.trail import LOGS, Trail, Writer, open_trail
 from audit.verifier.database import Report
@@ -61,7 +63,7 @@ class Home:
 
     def check(self, heads: list[Checkpoint]) -> Report:
         """The outsider's check of the whole database."""
-        return self.trail.ledger.check(self.database, heads)
+        return check.evidence(self.database, heads)
 
     def rows(self, sql: str) -> list[Any]:
         """What a stranger with every right on the database reads, or does."""
@@ -85,7 +87,7 @@ def open_home(folder: Path, *, boot: str = "b00t", node: str = "web", settings: 
     if not notes.exists():
         notes.mkdir()
         for log, key in keys.items():
-            (notes / f"{log}.note").write_bytes(key.sign(Checkpoint(trail.origin(log), 0, EMPTY_ROOT)))
+            keep_notes(notes, log, key, Checkpoint(trail.origin(log), 0, EMPTY_ROOT))
     publisher = Publisher(trail, keys, notes)
     return Home(folder, database, clock, trail, publisher, [keys[log].verifier_key(trail.origin(log)) for log in LOGS])
 
@@ -98,6 +100,20 @@ def make_tables(database: Database) -> None:
 def url(folder: Path, role: str) -> str:
     """Where the PostgreSQL database of `folder` is, for `role`."""
     return (folder / "postgres").read_text().format(role=role)
+
+
+def go_round(verified: Rounds, portion: int = 0) -> Result:
+    """The rest of the round under way, and a whole one after it: what is there now has been seen."""
+    for _ in range(2):
+        before = ended_at(verified)
+        while ended_at(verified) == before:
+            result = verified.turn(portion)
+    return result
+
+
+def ended_at(verified: Rounds) -> int:
+    """When the last whole round ended, in microseconds; 0 before the first one has."""
+    return verified._state.whole_at if verified._state else 0
 
 
 def open_database(folder: Path, role: str = "yumen_worker") -> Database:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from audit import check
 from audit.body import Writer
 from audit.checkpoint import LogKey, Publisher, verifier_keys
 from audit.epochs import Ended, conclude, reopen
@@ -63,9 +64,7 @@ def test_the_next_epoch_begins_with_how_the_one_before_ended_and_what_waited_com
     }
     Publisher(trail, KEYS, home.folder / "notes").publish()
     heads = [open_checkpoint((home.folder / "notes" / f"{name}.note").read_bytes(), [key]) for name, key in keys.items()]
-    assert {log.origin: log.proved == log.size for log in trail.ledger.check(database, heads).logs} == {
-        key.name: True for key in keys.values()
-    }
+    assert {log.origin: log.proved == log.size for log in check.evidence(database, heads).logs} == {key.name: True for key in keys.values()}
     trail.close()
     database.engine.dispose()
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from audit import history
+from audit.checkpoint import LogKey, keep_notes
 from audit.event import Event, Kind
 from audit.permit import Action, Actor, ActorKind
 from audit.record import recording
+from audit.rounds import Rounds
+from audit.tiles import PublishedLog
+from audit.trail import LOGS
+from audit.verifier.note import Checkpoint
 from authz.decide import Target
+from ca.states import RequestState
+from ca.tables import RevocationList
+from ca.worker import Worker
 from core.errors import Conflict, Denied, NotFound
 from ops import acceptance, reconcile
 from ops.acceptance import Open
+from tests.audit.homes import go_round
 from tests.ca.town import Town
 from tests.comparing import Compared
 
@@ -93,6 +106,48 @@ def test_when_either_side_changes_it_is_another_one_and_an_alarm_again(town: Tow
     result = compared.turn()
     assert (result.open, result.accepted) == (0, 0)  # put right after all: nothing is left to accept
     assert listed(compared) == []
+
+
+def test_nothing_is_issued_on_a_damaged_log_of_certificates_until_both_offices_have_spoken(town: Town, compared: Compared) -> None:
+    """Lists go out meanwhile. Once it is mended, it is nothing to take note of any more."""
+    verified = Rounds(town.trail, signed(town))
+    assert go_round(verified).damage == ()
+    row = compared.stranger.row("trail_event", {"log": "ca", "epoch": 1, "idx": 3})
+    compared.stranger.change("trail_event", row, body=b"{}")
+    assert [(one.log, one.first) for one in go_round(verified).damage] == [("ca/1", 3)]
+    request, worker = town.submit("zhangsan"), Worker(replace(town.works, damaged=lambda: asked(town, acceptance.holds_issuance)))
+    town.decide("zhaoliu", request)
+    for officer in (SECURITY, AUDITOR):
+        lists = len(town.rows(RevocationList))
+        town.clock.advance(days=1)
+        worker.step()
+        assert (town.request(request).state, len(town.rows(RevocationList)) > lists) == (RequestState.APPROVED, True)
+        assert asked(town, acceptance.problems)
+        [found] = listed(compared)
+        assert (found.contradiction.key, found.settled) == (("log:ca/1", "3"), False)
+        accept(town, officer, found.contradiction.id, "the backup of the night has it")
+    worker.step()
+    assert town.request(request).state == RequestState.ISSUED
+    assert not asked(town, acceptance.problems)
+    assert [one.settled for one in listed(compared)] == [True]
+    compared.stranger.change("trail_event", row, body=row["body"])
+    go_round(verified)
+    assert listed(compared) == []
+
+
+def signed(town: Town) -> Path:
+    """The folder of notes, with the present heads of both logs."""
+    notes, key = town.folder / "notes", LogKey(b"\x01" * 32)
+    notes.mkdir()
+    with town.trail.database.reading() as session:
+        for log in LOGS:
+            keep_notes(notes, log, key, Checkpoint(town.trail.origin(log), *PublishedLog(session, log).head()))
+    return notes
+
+
+def asked(town: Town, question: Callable[[Session], Any]) -> Any:
+    with town.trail.database.reading() as session:
+        return question(session)
 
 
 def test_who_may_not_or_has_spoken_already_is_refused_and_changes_nothing(town: Town, compared: Compared) -> None:

@@ -54,6 +54,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/ca/test_acceptance.py::test_it_keeps_nothing_from_working_once_both_offices_have_accepted_it",
     ),
     Mutant(
+        "nothing is issued on a damaged log of certificates",
+        "ca/worker.py",
+        "if waiting and self.works.damaged():",
+        "if False:",
+        "tests/ca/test_acceptance.py::test_nothing_is_issued_on_a_damaged_log_of_certificates_until_both_offices_have_spoken",
+    ),
+    Mutant(
+        "a walk that another leader goes on with ends under the note",
+        "audit/rounds.py",
+        "Walk(place, heads, tree=Frontier(*state.at[1:3]), journal=state.at[3])",
+        "Walk(place, [], tree=Frontier(*state.at[1:3]), journal=state.at[3])",
+        "tests/audit/test_rounds.py::test_a_note_convicts_also_a_walk_that_another_leader_went_on_with",
+    ),
+    Mutant(
         "a permit is for one act",
         "audit/permit.py",
         "if (self.action, self.resource) != (action, resource):",

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from audit import history
 from audit.event import Event, Kind
 from audit.permit import Actor
+from audit.rounds import Rounds
 from cli.main import main
 from core.errors import Unavailable
 from core.settings import Settings
@@ -28,6 +29,7 @@ from ops import assess, backup, homes, keeping, running
 from ops.assess.finding import Check, Finding, Grade
 from ops.assess.report import TOPICS
 from ops.node import Node
+from tests.audit.homes import go_round
 from tests.shape.rules import ROOT
 
 CHECKS = {check.id: check for check in assess.CHECKS}
@@ -99,6 +101,11 @@ def contradiction(node: Node) -> None:
     running.compare_everything(node.settings)
 
 
+def damage(node: Node) -> None:
+    sql("DELETE FROM trail_event WHERE log = 'ca' AND idx = 3")(node)
+    go_round(Rounds(node.trail, homes.notes_folder(node.settings.home)))
+
+
 def grown(node: Node) -> None:
     """A database that has taken half of the disk in a day."""
     path = homes.database_file(node.settings.home)
@@ -135,6 +142,8 @@ FAULTS = (
     Fault("roles.grants", ADVICE, "nobody holds: ghost", sql("UPDATE authz_grant SET role = 'ghost' WHERE id = 1")),
     Fault("trail.compared", ADVICE, "not yet compared"),
     Fault("trail.compared", WRONG, "contradictions", contradiction),
+    Fault("trail.verified", ADVICE, "not yet verified"),
+    Fault("trail.verified", WRONG, "damaged from entry 3", damage),
     Fault("trail.alarms", ADVICE, "AZ9005", alarm),
     Fault("retention.kept", WRONG, "lost its beginning", sql("DELETE FROM trail_event WHERE log = 'access' AND idx = 0")),
     Fault("retention.room", WRONG, "room for", grown),

@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 from sqlalchemy import create_engine, func, select
 
+from audit import check
 from audit.permit import Action
 from audit.record import recording
 from audit.tables import TrailCheckpoint
@@ -315,5 +316,5 @@ def test_every_published_head_is_one_history(place, node):
         notes = list(session.scalars(select(TrailCheckpoint.note)))
     heads = [open_checkpoint(note.encode(), keys) for note in notes]
     assert len(heads) >= len(LOGS)
-    report = node.trail.ledger.check(node.database, heads)
+    report = check.evidence(node.database, heads)
     assert {log.origin for log in report.logs} == {key.name for key in keys}

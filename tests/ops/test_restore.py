@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as reader
 
+from audit import check
 from audit.event import Kind
 from audit.history import about, newest, walk
 from audit.verifier.note import VerifierKey, open_checkpoint
@@ -247,7 +248,7 @@ def test_the_trail_verifies_across_the_epochs(lost: Disaster, supplied: Restored
     notes = homes.notes_folder(node.settings.home)
     keys = [VerifierKey.parse(path.read_text()) for path in notes.glob("*.vkey")]
     heads = [open_checkpoint(path.read_bytes(), keys) for path in (*notes.glob("*.note"), *lost.early)]
-    report = node.trail.ledger.check(node.database, heads)
+    report = check.evidence(node.database, heads)
     assert {log.origin for log in report.logs} == {f"yumen.local/{log}/{epoch}" for log in ("ca", "access") for epoch in (1, 2)}
     assert all(log.proved == log.size for log in report.logs if log.origin.endswith("/1"))
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from flask_babel import format_decimal, format_number
 from flask_babel import gettext as _
 
+from audit import rounds
 from authz.snapshot import Freshness
 from ops.capacity import Capacity
 from ops.copies import Copy
@@ -105,6 +106,21 @@ def compared(result: Result | None) -> SimpleNamespace:
     if result is None:
         return SimpleNamespace(at=None, whole_at=None, first=(), accepted=0, state=_agreement(result))
     return SimpleNamespace(at=result.at, whole_at=result.whole_at, first=result.first, accepted=result.accepted, state=_agreement(result))
+
+
+def verified(result: rounds.Result | None) -> SimpleNamespace:
+    """How far the service has verified its trail by itself."""
+    if result is None:
+        word = words.Word(_("Not verified yet"), "wait")
+        return SimpleNamespace(whole_at=None, entries="–", done="–", damage=(), state=word)
+    word = words.Word(_("Whole"), _GOOD) if result.whole_at else words.Word(_("Not verified yet"), "wait")
+    return SimpleNamespace(
+        whole_at=result.whole_at,
+        entries=format_number(result.entries),
+        done=format_number(result.done),
+        damage=[one.sentence for one in result.damage],
+        state=words.Word(_("Broken"), "bad") if result.damage else word,
+    )
 
 
 def _hour(hour: Hour) -> str:

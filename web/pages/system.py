@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, render_template
 
+from audit import rounds
 from audit.permit import Action
 from authz.decide import Target
 from ca import certificates, crls
@@ -36,5 +37,6 @@ def overview() -> str:
             jobs=[figures.job(one) for one in jobs.look(node, session, now)],
             room=figures.room(capacity.look(node.settings, session, now)),
             compared=figures.compared(compared),
+            verified=figures.verified(rounds.last(session)),
             copies=[figures.copy(one, now, node.settings.backup.late) for one in copies.listing(session, _COPIES)],
         )

@@ -13,7 +13,7 @@ from flask_babel import format_number, format_timedelta
 from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
-from audit import check, history, search
+from audit import check, history, rounds, search
 from audit.event import Kind
 from audit.query import of_kinds
 from audit.search import Entry
@@ -31,7 +31,7 @@ from web.pages.problem import said
 
 #: What an officer must look at, and for how long it stays on the overview.
 ALARMS = (
-    *(Kind.CONTRADICTED, Kind.TRAIL_CLOSED, Kind.CERT_MISSIGNED, Kind.CRL_REFUSED, Kind.CEREMONY_REFUSED),
+    *(Kind.TRAIL_DAMAGED, Kind.CONTRADICTED, Kind.TRAIL_CLOSED, Kind.CERT_MISSIGNED, Kind.CRL_REFUSED, Kind.CEREMONY_REFUSED),
     *(Kind.DIRECTORY_REFUSED, Kind.ROLE_CONFLICT, Kind.WRITER_LOST),
 )
 RECENT = dt.timedelta(days=7)
@@ -92,13 +92,22 @@ def _signed(node: Any, session: Session, log: str) -> SimpleNamespace:
 
 
 def _verified(node: Any, session: Session) -> SimpleNamespace:
-    last = next(iter(history.newest(session, Kind.TRAIL_CHECKED)), None)
-    label = _("Verified whole")
-    if last is None:
-        return _check(label, words.Word(_("Not verified yet"), "wait"), _("Press the button: every entry is hashed again"))
-    age = node.clock() - moment(last.t)
-    detail = _("%(ago)s ago by %(name)s", ago=_ago(age), name=present.person(last.body["actor"]["id"]))
-    if last.body["out"] != "ok":
+    """What the last round showed, or an auditor who pressed the button since; damage stands until a round agrees again."""
+    result, pressed = rounds.last(session), next(iter(history.newest(session, Kind.TRAIL_CHECKED)), None)
+    label, whole_at = _("Verified whole"), result.whole_at if result else None
+    if result and result.damage:
+        places = ", ".join(f"{one.log}:{max(one.first, 0)}" for one in result.damage)
+        return _check(label, words.Word(_("Broken"), "bad"), _("Damaged from here on: %(places)s", places=places))
+    if pressed and (whole_at is None or moment(pressed.t) > whole_at):
+        age, good = node.clock() - moment(pressed.t), pressed.body["out"] == "ok"
+        detail = _("%(ago)s ago by %(name)s", ago=_ago(age), name=present.person(pressed.body["actor"]["id"]))
+    elif result and whole_at:
+        age, good = node.clock() - whole_at, True
+        detail = _("All %(size)s entries of both logs, round ended %(ago)s ago", size=format_number(result.entries), ago=_ago(age))
+    else:
+        detail = _("The worker verifies every entry, portion by portion; the button does it now")
+        return _check(label, words.Word(_("Not verified yet"), "wait"), detail)
+    if not good:
         return _check(label, words.Word(_("Broken"), "bad"), detail)
     return _check(label, words.Word(_("Long ago"), "wait") if age > RECENT else words.Word(_("Whole"), "good"), detail)
 

@@ -111,6 +111,7 @@ JOB: Mapping[str, Any] = {
     "checkpoint access": _l("Sign the head of the log of logins and decisions"),
     "directory": _l("Read the directory"),
     "reconciler": _l("Compare facts and records"),
+    "verifier": _l("Verify the whole trail"),
     "listener": _l("Renew the service's own certificate"),
 }
 
@@ -121,6 +122,7 @@ CONTRADICTION: Mapping[str, Any] = {
     "differ": _l("the event says something else than the fact"),
     "told-twice": _l("told twice"),
     "numbers-missing": _l("events are missing"),
+    "damaged": _l("damaged from that entry on"),
 }
 
 #: What is imagined before a grant is added.
