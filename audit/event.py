@@ -85,6 +85,7 @@ class Kind(Enum):
     BACKUP_NOT_STORED = _Row("CA5022", "backup.not-stored", "a target did not take the backup", "备份未能存入目标位置")
     DRILLED = _Row("CA5023", "drill.performed", "restore of a backup rehearsed", "完成恢复演练")
     ASSESSED = _Row("CA5024", "system.assessed", "home assessed by the operator", "完成系统自查")
+    KEYS_RESEALED = _Row("CA5025", "keys.resealed", "keys sealed under a new unsealing secret", "密钥改用新的解封口令封存")
     CLOCK_STEPPED = _Row("CA5040", "clock.stepped", "a machine's clock was stepped", "本机时钟发生跳变")
     CLOCK_BELIEVED = _Row("CA5041", "clock.believed", "a machine's clock is believed again", "本机时钟恢复可信")
     CA_EPOCH_OPENED = _Row("CA9001", "log.opened", "log epoch opened", "开启日志周期")

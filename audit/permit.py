@@ -54,6 +54,7 @@ class Action(StrEnum):
     BACKUP_RESTORE = "backup:restore"
     BACKUP_REMOVE = "backup:remove"
     DRILL_PERFORM = "drill:perform"
+    KEYS_RESEAL = "keys:reseal"
 
 
 class ActorKind(StrEnum):
