@@ -44,5 +44,7 @@ def about(session: Session, actor: str, objects: Collection[str], kinds: Collect
     sides = (TrailEvent.actor == actor, TrailEvent.object.in_(objects))
     found = {(t, log, epoch, idx) for side in sides for t, log, epoch, idx in session.execute(wanted.where(side))}
     keys = sorted(found, reverse=True)
-    entries = tuple(search.entry(session, log, epoch, idx) for _t, log, epoch, idx in keys[:limit])
-    return Told(entries, ".".join(map(str, keys[limit - 1])) if len(keys) > limit else "")
+    return Told(
+        search.entries(session, [(log, epoch, idx) for _t, log, epoch, idx in keys[:limit]]),
+        ".".join(map(str, keys[limit - 1])) if len(keys) > limit else "",
+    )

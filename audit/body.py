@@ -49,7 +49,7 @@ def entry(happened: Event, at: int, writer: Writer, counter: int, privacy: Priva
     # One call for all that is random: each lets go of the interpreter, and under load another thread takes it.
     drawn = secrets.token_bytes(16 + 16 * len(personal))
     # The seconds in front keep neighbours together in indexes; 96 random bits remain, and the body tells its time anyway.
-    identity, code = f"{at // 1_000_000:08x}{drawn[:12].hex()}", happened.kind.value.code
+    identity, code = f"{at // 1_000_000:08x}{drawn[:12].hex()}", happened.kind.code
     body: dict[str, Any] = {
         "v": VERSION,
         "id": identity,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Action(StrEnum):
@@ -53,6 +54,7 @@ class Action(StrEnum):
     BACKUP_RESTORE = "backup:restore"
     BACKUP_REMOVE = "backup:remove"
     DRILL_PERFORM = "drill:perform"
+    KEYS_RESEAL = "keys:reseal"
 
 
 class ActorKind(StrEnum):
@@ -64,8 +66,7 @@ class ActorKind(StrEnum):
     ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who is asking and how they proved it. A person's `id` is the pseudonym made from entryUUID, never a name."""
 
     kind: ActorKind

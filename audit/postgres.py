@@ -51,8 +51,7 @@ class PostgresLedger:
         entries, writer = batch.entries, batch.writer
         highest = max((entry.counter for entry in entries), default=0)
         account = (batch.log, batch.epoch, batch.at, writer.node, writer.boot, highest, batch.settled)
-        with cursor.connection.pipeline():  # the beginning of the transaction goes along in the same message
-            cursor.execute(_APPEND, (*_openings(entries), *account, *_arrays(entries)))
+        cursor.execute(_APPEND, (*_openings(entries), *account, *_arrays(entries)))
         first, edge, size, root = cursor.fetchone()
         tree = Frontier(first, edge)
         tree.extend([entry.leaf for entry in entries])

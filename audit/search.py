@@ -187,10 +187,33 @@ def entry(session: Session, log: str, epoch: int, idx: int) -> Entry:
     return _entry(row)
 
 
+def entries(session: Session, places: Sequence[tuple[str, int, int]]) -> tuple[Entry, ...]:
+    """The entries at these places (log, epoch, index), in their order: one question for all of one epoch."""
+    wanted: dict[tuple[str, int], list[int]] = {}
+    for log, epoch, idx in places:
+        wanted.setdefault((log, epoch), []).append(idx)
+    found: dict[tuple[str, int, int], Entry] = {}
+    for (log, epoch), numbers in wanted.items():
+        of_it = and_(TrailEvent.log == log, TrailEvent.epoch == epoch, TrailEvent.idx.in_(numbers))
+        found |= {(row.log, row.epoch, row.idx): _entry(row) for row in session.scalars(select(TrailEvent).where(of_it))}
+    return tuple(found[place] for place in places)
+
+
 def openings(session: Session, found: Entry) -> dict[str, tuple[bytes, str]]:
     """Salt and value of the personal fields of `found` that were not erased."""
-    rows = session.scalars(select(TrailDisclosure).where(TrailDisclosure.id == str(found.body.get("id", ""))))
-    return {row.field: (row.salt, row.value) for row in rows}
+    return all_openings(session, [found])[_id(found)]
+
+
+def all_openings(session: Session, found: Sequence[Entry]) -> dict[str, dict[str, tuple[bytes, str]]]:
+    """The same for each of `found`, by the id of its event: one question for all."""
+    told: dict[str, dict[str, tuple[bytes, str]]] = {_id(one): {} for one in found}
+    for row in session.scalars(select(TrailDisclosure).where(TrailDisclosure.id.in_(told))):
+        told[row.id][row.field] = (row.salt, row.value)
+    return told
+
+
+def _id(found: Entry) -> str:
+    return str(found.body.get("id", ""))
 
 
 def _late(way: Way, arm: ColumnElement[bool], width: int, before: tuple[Any, ...] | None) -> list[ColumnElement[bool]]:

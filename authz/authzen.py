@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from audit.event import Event, Kind
@@ -29,7 +30,7 @@ MAX_BATCH = 500
 #: Longest identifier.
 MAX_TEXT = 255
 #: How long an answer may be kept by whoever asked.
-VALID = dt.timedelta(seconds=1)
+VALID_SECONDS = 1
 SUBJECT_TYPE = "user"
 SEMANTICS = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 #: Values of `context.acr` by which an application tells how its user logged in.
@@ -317,13 +318,13 @@ def _settles(semantic: str, decision: object) -> bool:
 
 
 def _body(snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> dict[str, Any]:
-    english, chinese = WORDS[verdict.reason]
+    (english, chinese), second = WORDS[verdict.reason], int(now.timestamp())
     context: dict[str, Any] = {
         "reason": verdict.reason,
-        "reason_user": {"en": english.format(role=verdict.role), "zh": chinese.format(role=verdict.role)},
+        "reason_user": {"en": english.replace("{role}", verdict.role), "zh": chinese.replace("{role}", verdict.role)},
         "revision": snapshot.revision,
-        "evaluated_at": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "valid_until": (now + VALID).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "evaluated_at": _written(second),
+        "valid_until": _written(second + VALID_SECONDS),
     }
     if verdict.allowed:
         context["rule"] = verdict.grant
@@ -332,6 +333,12 @@ def _body(snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> dict[str, A
     if verdict.reason == "step_up":
         context["acr_values"] = " ".join(ACR)
     return {"decision": verdict.allowed, "context": context}
+
+
+@lru_cache(maxsize=16)
+def _written(second: int) -> str:
+    """A second since 1970 as answers tell it, which many answers share."""
+    return dt.datetime.fromtimestamp(second, dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def event(snapshot: Snapshot, verdict: Verdict, ask: Ask, caller: Caller, person: Person | None, question: Question | None) -> Event:

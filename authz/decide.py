@@ -7,7 +7,6 @@ write transaction may be open meanwhile. Every no says why, and which row came n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from audit.event import Event, Kind
@@ -19,6 +18,8 @@ from authz.policy import ROWS, Reach, Rule
 from authz.snapshot import Freshness, Snapshot
 from core.errors import Denied, Unauthenticated
 
+#: What every application holds.
+_APPLICATION = (Holding("application", ""),)
 #: Ages of the directory at which rules refuse.
 _TOO_OLD = {False: Freshness.STALE, True: Freshness.AGEING}
 
@@ -144,7 +145,7 @@ def _fitting(snapshot: Snapshot, caller: Caller, rule: Rule) -> Sequence[Holding
     if kind is ActorKind.PERSON and caller.person is not None:
         return [holding for holding in snapshot.roles(caller.person.uuid) if holding.role in rule.roles]
     if kind is ActorKind.APPLICATION and "application" in rule.roles:
-        return [Holding("application", "")]
+        return _APPLICATION
     if kind is ActorKind.SERVICE and f"service:{caller.actor.id}" in rule.roles:
         return [Holding(f"service:{caller.actor.id}", "")]
     return []
@@ -221,7 +222,7 @@ def refusal(decision: Decision, caller: Caller, action: Action, target: Target) 
 def _as_counted(snapshot: Snapshot, caller: Caller) -> Actor:
     if caller.person is None:
         return caller.actor
-    return replace(caller.actor, roles=snapshot.role_names(caller.person.uuid))
+    return caller.actor._replace(roles=snapshot.role_names(caller.person.uuid))
 
 
 def _denied(snapshot: Snapshot, caller: Caller, decision: Decision, action: Action, target: Target) -> Denied:

@@ -127,7 +127,7 @@ def same(left: object, right: object) -> bool:
 
 def considered(snapshot: Snapshot, question: Question) -> list[str]:
     """Ids of the grants that `weigh` can have looked at, forbids first."""
-    roles = ("*", *dict.fromkeys(holding.role for holding in question.holdings))
+    roles = dict.fromkeys(["*", *[holding.role for holding in question.holdings]])
     sides = (snapshot.forbids.get(question.key, {}), snapshot.permits.get(question.key, {}))
     return [grant.id for side in sides for role in roles for grant in side.get(role, ())][: 2 * BUDGET]
 

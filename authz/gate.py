@@ -8,7 +8,6 @@ Every answer is in the trail, with all it depended on, before it is given.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from audit.event import Event
@@ -84,7 +83,7 @@ def decide(world: World, trail: Trail, caller: Caller, passing: Passing) -> Told
         verdict, question = authzen.weigh(snapshot, application, ask, person, now)
     if person is None and not admitted(world, caller):
         return Told(verdict, None, None)
-    event = replace(authzen.event(snapshot, verdict, ask, caller, person, question), cert=cert)
+    event = authzen.event(snapshot, verdict, ask, caller, person, question)._replace(cert=cert)
     roles = tuple(dict.fromkeys(held["role"] for held in verify.roles_in(snapshot, application, person))) if person else ()
     return Told(verdict, event, person, roles)
 

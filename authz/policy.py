@@ -123,6 +123,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("backup-remove.operator", _A.BACKUP_REMOVE, _OPERATOR, _R.ANY, directory=False),
     Rule("backup-remove.schedule", _A.BACKUP_REMOVE, _SCHEDULE, _R.ANY, directory=False),
     Rule("drill-perform.operator", _A.DRILL_PERFORM, _OPERATOR, _R.ANY, directory=False),
+    Rule("keys-reseal.operator", _A.KEYS_RESEAL, _OPERATOR, _R.ANY, directory=False),
     Rule("system-read.system", _A.SYSTEM_READ, _SYSTEM, _R.ANY),
     Rule("system-read.security", _A.SYSTEM_READ, _SECURITY, _R.ANY),
     Rule("system-read.auditor", _A.SYSTEM_READ, _AUDITOR, _R.ANY),

@@ -17,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, text
+import psycopg
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
 
 from audit.event import Event, Kind
 from audit.permit import Actor
@@ -31,7 +33,7 @@ from bench.province import Size
 from bench.rounds import Row, Spread
 from bench.site import SEED, Site, make_site
 from ca.tables import Certificate, Intent, Request
-from core.database import open_postgres
+from core.database import Database, open_postgres
 from core.settings import load
 from ops import running
 from ops.demo import make_demo
@@ -41,7 +43,7 @@ from web.compose import portal
 #: What is aimed at, in milliseconds, and how often each page is asked for.
 AIM_P95, TIMES = 50.0, 100
 #: Requests that wait at the desk of one county, and rows of one statement.
-WAITING, BATCH = 2000, 10_000
+WAITING, BATCH = 2000, 1_000
 #: Decisions of an application about the person who looks at their own page, and how many of them one batch takes.
 DECIDED, AT_ONCE = 10_000, 500
 #: Where the keys of the rows begin: behind those of the demonstration.
@@ -70,7 +72,7 @@ def pages(folder: Path, certificates: int, staff: int) -> Iterator[Row]:
     with running.embedded(load({"YUMEN_HOME": str(home), **_QUIET})) as node:
         while len(node.world.refresh().directory.people) < staff:
             time.sleep(0.1)
-        _fill(node, node.database.engine, certificates)
+        _fill(node, node.database, certificates)
         yield from _waits(node, "SQLite")
     if not servers.missing():
         write = partial(province.write, size=Size(staff=staff), seed=SEED, hasher=QUICK)
@@ -86,10 +88,10 @@ def _of_production(site: Site, certificates: int) -> Iterator[Row]:
         while node.world.refresh().freshness is Freshness.STALE:  # the worker begins to follow the directory
             time.sleep(0.1)
         admin = open_postgres(site.postgres.url("admin"))
-        _fill(node, admin.engine, certificates)
-        with admin.engine.begin() as connection:
-            connection.execute(text("ANALYZE"))  # as autovacuum does a minute later
+        _fill(node, admin, certificates)
         admin.engine.dispose()
+        with psycopg.connect(site.postgres.url("admin"), autocommit=True) as connection:
+            connection.execute("ANALYZE")  # as autovacuum does a minute later
         yield from _waits(node, "PostgreSQL")
 
 
@@ -119,7 +121,7 @@ def _measured(door: Callable[..., Any], cookie: str, address: str, database: str
     return Row(f"page {address}, {database}, p95", "ms", spread, "the aim", aim, Spread.of([p95 / AIM_P95]), f"median {median:.1f} ms")
 
 
-def _fill(node: Node, engine: Engine, number: int) -> None:
+def _fill(node: Node, database: Database, number: int) -> None:
     """So many certificates of people of the whole province, issued one after the other, and requests that wait in the demo's county."""
     directory = node.world.current().directory
     people = sorted(directory.people.values(), key=lambda one: one.uuid)
@@ -131,18 +133,18 @@ def _fill(node: Node, engine: Engine, number: int) -> None:
         span = range(first, min(first + BATCH, number + WAITING))
         requests = [_request(n, people[n % len(people)], now, county if n >= number else "") for n in span]
         issued = [request for request in requests if request["state"] == "issued"]
-        with engine.begin() as connection:
-            _let_in(connection)
-            connection.execute(insert(Request), requests)
+        with database.writing() as session:
+            _let_in(session)
+            session.execute(insert(Request.__table__), requests)
             if issued:
-                connection.execute(insert(Intent), [intent | _intent(request) for request in issued])
-                connection.execute(insert(Certificate), [certificate | _certificate(request, now) for request in issued])
+                session.execute(insert(Intent.__table__), [intent | _intent(request) for request in issued])
+                session.execute(insert(Certificate.__table__), [certificate | _certificate(request, now) for request in issued])
 
 
-def _let_in(connection: Connection) -> None:
+def _let_in(session: Session) -> None:
     """Rows without events are refused by triggers of PostgreSQL, and these have none."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
+    if session.connection().dialect.name == "postgresql":
+        session.execute(text("SET LOCAL session_replication_role = replica"))
 
 
 def _decided(node: Node) -> None:

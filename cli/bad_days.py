@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(main: click.Group) -> None:
     """Hang these commands under the command."""
-    for command in (assess, backup, restore, drill):
+    for command in (assess, backup, restore, drill, keys):
         main.add_command(command)
 
 
@@ -250,3 +250,26 @@ def drill_restore(*, report: Path | None, language: str, as_json: bool, **how: A
     output.show(told, as_json=as_json, text=tell_all)
     if not course.passed:
         raise SystemExit(output.FAILED)
+
+
+@click.group(cls=output.Group)
+def keys() -> None:
+    """The sealed keys of the home: reseal."""
+
+
+@keys.command(cls=Command, example="yumen keys reseal worker --secret /etc/yumen/credentials/worker.new")
+@click.argument("owner", type=click.Choice(["web", "worker"]))
+@click.option("--secret", type=_files, required=True, help="File with the new unsealing secret, which nobody else may read.")
+@json_option
+def reseal(*, owner: str, secret: Path, as_json: bool) -> None:
+    """Seal the keys of OWNER, all or none, under a new unsealing secret, while no worker and no `yumen serve` of one process runs.
+
+    The former secret must be the one that the settings name. Broken off at any point the home opens with one of the two,
+    `yumen status` says with which, and the same command again goes on. Backups from before open with the former secret alone.
+    """
+    from ops.reseal import reseal as seal_anew
+
+    with output.progress("opening the home") as tell:
+        number = seal_anew(_settings(), owner, secret, tell=tell)
+    then = f"put the new secret where keys.{owner}_secret names it, start the service, make a backup"
+    output.show({"owner": owner, "keys": number, "next": then}, as_json=as_json)

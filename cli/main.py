@@ -13,7 +13,8 @@ from cli.output import Group
 def main() -> None:
     """Yumen: certificates, authorization and a provable audit trail.
 
-    Commands on the machine of the service: init, serve, worker, status, assess, ca ceremony, audit verify, audit reconcile.
+    Commands on the machine of the service: init, serve, worker, status, assess, backup, restore, drill,
+    keys reseal, ca ceremony, audit verify, audit reconcile.
     Commands of a person, after `yumen login`: request, cert, ca, authz, audit, enroll.
     Every command has --help with an example, and --json. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
     """

@@ -8,6 +8,9 @@ from collections.abc import Callable
 #: The province's own zone: people read times in it, whatever the server's.
 ZONE = dt.timezone(dt.timedelta(hours=8))
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
 #: Gives the present moment, aware and in UTC.
 Clock = Callable[[], dt.datetime]
 
@@ -19,8 +22,7 @@ def system() -> dt.datetime:
 
 def microseconds(moment: dt.datetime) -> int:
     """Microseconds since 1970-01-01T00:00:00Z, exact: floats would lose the last digits."""
-    since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment(stored: str | dt.datetime) -> dt.datetime:

@@ -37,7 +37,7 @@ class Vault:
         """Open the vault in `folder` (made when missing) with the unsealing secret in the file `secret`.
 
         Raises:
-            Unavailable: the secret cannot be read, is empty, or does not open what the vault holds.
+            Unavailable: the secret cannot be read, or is too short.
         """
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -50,7 +50,16 @@ class Vault:
         self._master = _master(word, self._salt)
 
     def put(self, purpose: str, value: bytes) -> None:
-        """Seal `value` under `purpose` (such as `ca/staff`); durable when this returns. Never overwrites."""
+        """Seal `value` under `purpose` (such as `ca/staff`); durable when this returns. Never overwrites.
+
+        Raises:
+            Unavailable: the vault was sealed anew since it was opened; what this secret sealed would never open again.
+        """
+        if (self._folder / "salt").read_bytes() != self._salt:
+            raise Unavailable(
+                "the keys in `{folder}` were sealed anew while this process ran; start it again with their new unsealing secret",
+                folder=self._folder,
+            )
         path = self._path(purpose)
         if path.exists():
             raise RuntimeError(f"sealed value {purpose} exists already")
@@ -117,6 +126,15 @@ def unseal(carried: Carried, purpose: str, secret: Path) -> bytes:
     return _opened(_master(_word(secret), carried.salt), purpose, carried.sealed)
 
 
+def same(one: Path, other: Path) -> bool:
+    """Whether both files hold the same unsealing secret.
+
+    Raises:
+        Unavailable: one cannot be read, or is too short.
+    """
+    return _word(one) == _word(other)
+
+
 def _word(secret: Path) -> bytes:
     try:
         word = secret.read_bytes().strip()
@@ -166,8 +184,13 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Make durable what was made, renamed or removed in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -24,6 +24,10 @@ SHARED = {
 }
 
 
+#: Whose keys have an unsealing secret of their own: web processes, and the worker.
+OWNERS = ("web", "worker")
+
+
 def make(home: Path, *, shared: bool = False) -> None:
     """The folder of a home and that of its keys, which no stranger may look into and nobody else may write to.
 
@@ -83,6 +87,34 @@ def restoring_file(home: Path) -> Path:
     return home / "restoring"
 
 
+def keys_folder(home: Path, owner: str) -> Path:
+    """The sealed keys of `owner`, one of `OWNERS`."""
+    return home / "keys" / owner
+
+
+def resealing_folder(home: Path, owner: str) -> Path:
+    """Stands in a home while the keys of `owner` are sealed anew, and is in no backup."""
+    return home / f"resealing-{owner}"
+
+
+def are_swapped(place: Path, folder: Path) -> bool:
+    """Whether the keys that were sealed anew in `place` are where they belong, in `folder`: their salt was noted beside them."""
+    made = place / "salt"
+    return made.exists() and made.read_bytes() == (folder / "salt").read_bytes()
+
+
+def half_sealed(home: Path) -> list[str]:
+    """Where sealing keys anew was broken off, one sentence each, and which secret opens the keys now."""
+    found = []
+    for owner in OWNERS:
+        place = resealing_folder(home, owner)
+        which = "new" if are_swapped(place, keys_folder(home, owner)) else "former"
+        if any(place.glob("*")):
+            again = f"end whatever runs, and run `yumen keys reseal {owner}` again"
+            found.append(f"sealing the keys of {owner} anew was broken off: the {which} secret opens them; {again}")
+    return found
+
+
 def must_be_whole(home: Path) -> None:
     """Check that no restore into this home was broken off.
 
@@ -105,12 +137,12 @@ def secret_file(home: Path) -> Path:
 
 def web_vault(settings: Settings) -> Vault:
     """The keys of web processes."""
-    return Vault(settings.home / "keys" / "web", secrets(settings)["web_secret"])
+    return Vault(keys_folder(settings.home, "web"), secrets(settings)["web_secret"])
 
 
 def worker_vault(settings: Settings) -> Vault:
     """The keys of the worker: authorities and logs. No web process can read its secret in production."""
-    return Vault(settings.home / "keys" / "worker", secrets(settings)["worker_secret"])
+    return Vault(keys_folder(settings.home, "worker"), secrets(settings)["worker_secret"])
 
 
 def secrets(settings: Settings) -> dict[str, Path]:

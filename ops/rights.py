@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from core.errors import Unavailable
 from core.settings import Settings
-from ops.homes import SHARED, secrets
+from ops.homes import OWNERS, SHARED, secrets
 
 log = get_logger()
 
@@ -59,6 +59,16 @@ def must_own(settings: Settings) -> None:
         )
 
 
+def must_be_private(settings: Settings, owner: str, path: Path) -> None:
+    """Check that nobody else may read the file, which is to be the unsealing secret of `owner`.
+
+    Raises:
+        Unavailable: somebody may.
+    """
+    if found := list(_secret(settings, owner, path)):
+        raise Unavailable("the rights of the home do not fit: {problems}; see docs/operating.md", problems="; ".join(found))
+
+
 def _folders(settings: Settings) -> Iterator[str]:
     for name, mode in SHARED.items():
         folder = settings.home / name
@@ -70,15 +80,19 @@ def _folders(settings: Settings) -> Iterator[str]:
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    home = _stat(settings.home)
-    for name, shared in (("web_secret", True), ("worker_secret", False)):
-        path = secrets(settings)[name]
-        if (found := _stat(path)) is None:
-            continue
-        if found.st_mode & 0o027:
-            yield f"others may read or change `{path}` of mode {stat.S_IMODE(found.st_mode):o}: `chmod {'640' if shared else '400'} {path}`"
-        elif not shared and found.st_mode & 0o040 and home and found.st_gid == home.st_gid:
-            yield f"the group of the home may read `{path}`: `chmod 400 {path}`"
+    for owner in OWNERS:
+        yield from _secret(settings, owner, secrets(settings)[f"{owner}_secret"])
+
+
+def _secret(settings: Settings, owner: str, path: Path) -> Iterator[str]:
+    """What is wrong with the file as the unsealing secret of `owner`; the group may read that of web processes."""
+    home, found, shared = _stat(settings.home), _stat(path), owner == "web"
+    if found is None:
+        return
+    if found.st_mode & 0o027:
+        yield f"others may read or change `{path}` of mode {stat.S_IMODE(found.st_mode):o}: `chmod {'640' if shared else '400'} {path}`"
+    elif not shared and found.st_mode & 0o040 and home and found.st_gid == home.st_gid:
+        yield f"the group of the home may read `{path}`: `chmod 400 {path}`"
 
 
 def _missing(settings: Settings, folders: tuple[str, ...], needed: tuple[str, ...], *, writes: tuple[str, ...]) -> Iterator[str]:

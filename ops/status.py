@@ -106,6 +106,7 @@ def _facts(settings: Settings, session: Session, now: dt.datetime, problems: lis
     if answering is False:
         where = settings.web.https if settings.web.socket == Path() else settings.web.socket
         problems.append(f"nothing listens on {where}; run `yumen serve`")
+    problems += homes.half_sealed(settings.home)
     problems += authorities.problems(session)
     problems += crls.problems(session, now)
     problems += reconcile.problems(session)

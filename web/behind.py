@@ -51,7 +51,22 @@ DRAIN_SECONDS = 1.0
 STOP_SECONDS = 15.0
 
 #: What of granian's scope is passed on beside the fields.
-_OF_THE_REQUEST = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH")
+_OF_THE_REQUEST = frozenset({"REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH"})
+#: What every environ holds, until the request says otherwise.
+_ALWAYS: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "SERVER_NAME": "yumen",
+    "SERVER_PORT": "443",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "REMOTE_ADDR": "",
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "https",
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+    "yumen.peer_certificate": None,
+    "yumen.oversize": False,
+}
 #: Fields that can hold no comma: with one they were sent twice.
 _ONCE = ("HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_ORIGIN", "CONTENT_LENGTH", "HTTP_X_ORIGINAL_METHOD")
 #: What granian's worker is told of TLS and of measuring: there is none.
@@ -136,7 +151,8 @@ class _Reply:
 
     def __init__(self, proto: Any, aside: ThreadPoolExecutor, closing: threading.Event) -> None:
         self._proto, self._aside, self._closing = proto, aside, closing
-        self._status, self._fields = 500, list[tuple[str, str]]()
+        self._status = 500
+        self._fields: list[tuple[str, str]] = []
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         self._status, self._fields = int(status[:3]), headers
@@ -180,28 +196,15 @@ def environ_of(scope: Mapping[str, Any], max_body_bytes: int) -> dict[str, Any]:
 
     What may not be believed or passed on stands under `yumen.refusal`, for the door to refuse and record.
     """
-    environ: dict[str, Any] = {name: scope[name] for name in _OF_THE_REQUEST if name in scope}
-    environ |= {name: value for name, value in scope.items() if name.startswith("HTTP_") and name != "HTTP_EXPECT"}
+    environ = _ALWAYS | {name: value for name, value in scope.items() if name.startswith("HTTP_") or name in _OF_THE_REQUEST}
     own, address = environ.pop("HTTP_CLIENT_CERT", None), environ.pop("HTTP_X_REAL_IP", None)
-    environ |= {
-        "SCRIPT_NAME": "",
-        "SERVER_NAME": "yumen",
-        "SERVER_PORT": "443",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": "",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "https",
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "wsgi.input": io.BytesIO(),
-        "yumen.peer_certificate": None,
-        "yumen.oversize": False,
-    }
+    environ.pop("HTTP_EXPECT", None)
+    environ["wsgi.errors"], environ["wsgi.input"] = sys.stderr, io.BytesIO()
     try:
-        environ["REMOTE_ADDR"] = "" if address is None else handover.address(address)
-        environ["yumen.peer_certificate"] = None if own is None else handover.certificate(own)
+        if address is not None:
+            environ["REMOTE_ADDR"] = handover.address(address)
+        if own is not None:
+            environ["yumen.peer_certificate"] = handover.certificate(own)
         _require_one_meaning(environ)
         _take_body(environ, scope["wsgi.input"], max_body_bytes)
     except Malformed as error:
@@ -212,11 +215,11 @@ def environ_of(scope: Mapping[str, Any], max_body_bytes: int) -> dict[str, Any]:
 def _require_one_meaning(environ: Mapping[str, Any]) -> None:
     """Refuse what two servers in a row could understand in two ways: RFC 9112 sections 3.2 and 6.3, RFC 3986 section 6.2.2.3."""
     path = environ["PATH_INFO"]
-    if not path.startswith("/") or {".", ".."} & set(path.replace("\\", "/").split("/")):
+    if not path.startswith("/") or ("." in path and {".", ".."} & set(path.replace("\\", "/").split("/"))):
         raise Malformed("the address has dot segments or is none; write it as it is meant", reason="path")
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise Malformed("send the body with a Content-Length", reason="transfer-encoding")
-    if not environ.get("HTTP_HOST") or any("," in environ.get(name, "") for name in _ONCE):
+    if not environ.get("HTTP_HOST") or "," in "".join([environ[name] for name in _ONCE if name in environ]):
         raise Malformed("a header field is given twice, or Host is missing", reason="header-field")
 
 

@@ -101,15 +101,15 @@ def refuse_forged(environ: Mapping[str, Any], taken: Collection[str] = ()) -> No
     Raises:
         Malformed: there is one.
     """
-    for name in environ:
-        if name.startswith("HTTP_") and name not in taken and _is_forged(name):
+    for name in _forged(tuple(environ)):
+        if name not in taken:
             field = name.removeprefix("HTTP_").replace("_", "-").lower()
             raise Malformed("the header field `{field}` is not accepted from clients; leave it out", field=field, reason="forged-header")
 
 
-@lru_cache(maxsize=1024)
-def _is_forged(name: str) -> bool:
-    return _FORGED.fullmatch(name) is not None
+@lru_cache(maxsize=256)
+def _forged(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if _FORGED.fullmatch(name))
 
 
 def for_programs(path: str) -> bool:
@@ -117,6 +117,7 @@ def for_programs(path: str) -> bool:
     return path.startswith(_PROGRAMS)
 
 
+@lru_cache(maxsize=64)
 def is_json(content_type: str) -> bool:
     """Whether a Content-Type is `application/json` (a charset, if given, must be UTF-8)."""
     media, _, parameters = content_type.partition(";")

@@ -29,8 +29,11 @@ def _asking(oracle: Oracle) -> Callable[[Visit, tuple[str, ...]], Pending]:
         visit.caller = callers.of_program(visit)
         visit.must_be(_APPLICATION)
         question = _question(visit)
-        with visit.recorded_there(Denied):
+        try:
             answered = oracle(visit.node.world, visit.node.trail, visit.caller, question)
+        except Denied:
+            visit.recorded = True  # by whoever denied it
+            raise
         return Pending(answered.events, lambda receipts: json(answered.told(receipts)))
 
     return answer

@@ -91,8 +91,8 @@ class Front:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request; where the server offers `yumen.later`, no thread waits for the trail."""
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        environ["yumen.request_id"] = given if _REQUEST_ID.fullmatch(given) else fresh_id()
-        environ["yumen.echo"] = given if _ECHO.fullmatch(given) else environ["yumen.request_id"]
+        environ["yumen.request_id"] = given if given and _REQUEST_ID.fullmatch(given) else fresh_id()
+        environ["yumen.echo"] = given if given and _ECHO.fullmatch(given) else environ["yumen.request_id"]
         visit = environ["yumen.visit"] = Visit(self.node, environ)
         token = logs.request_id.set(environ["yumen.request_id"])
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event
 
+from audit import search
 from audit.about import Told, about
 from audit.event import Kind
 from audit.permit import Actor, ActorKind
@@ -62,3 +63,20 @@ def test_neither_side_reads_what_is_about_others(home: Home) -> None:
 def test_a_cursor_of_somewhere_else_is_refused(home: Home, after: str) -> None:
     with pytest.raises(Malformed, match="not a cursor"):
         told(home, [], after)
+
+
+def test_a_page_costs_as_many_questions_as_a_short_one(home: Home) -> None:
+    home.trail.append([decision(number, actor=ME) for number in range(40)])
+    asked: list[str] = []
+    event.listen(home.database.engine, "before_cursor_execute", lambda _c, _k, sql, *_: asked.append(sql))
+    numbers = []
+    for limit in (2, 25):
+        asked.clear()
+        found = told(home, [], limit=limit).entries
+        assert [entry.idx for entry in found] == sorted((entry.idx for entry in found), reverse=True)
+        with home.database.reading() as session:
+            opened = search.all_openings(session, found)
+            assert {entry.body["id"]: search.openings(session, entry) for entry in found[:1]}.items() <= opened.items()
+        assert len(opened) == len(found) == limit
+        numbers.append(len(asked))
+    assert numbers[0] == numbers[1]

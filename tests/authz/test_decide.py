@@ -114,7 +114,7 @@ def test_blocked_and_inactive_persons_may_do_nothing(place):
 def test_revoked_certificate_of_the_caller_refuses_everything(place):
     from authz.caller import Certificate
 
-    caller = dataclasses.replace(place.caller("zhangsan", "cert"), certificate=Certificate("ab" * 32, 77, "cd" * 32))
+    caller = place.caller("zhangsan", "cert")._replace(certificate=Certificate("ab" * 32, 77, "cd" * 32))
     mine = Target(f"person:{caller.person.id}", owner=caller.person.id)
     snapshot = place.world.current()
     assert decide(snapshot, caller, Action.REQUEST_SUBMIT, mine).allowed

@@ -44,7 +44,7 @@ def test_the_locked_row_refuses_one_s_own_request_whatever_the_policy_said(town:
     request_id = town.submit("zhaoliu")
     request = town.request(request_id)
     permit = town.permit("sunqi", Action.REQUEST_APPROVE, registration.target(request))
-    permit = replace(permit, actor=replace(permit.actor, id=request.owner))
+    permit = replace(permit, actor=permit.actor._replace(id=request.owner))
     with pytest.raises(Denied), recording(town.trail) as tx:
         registration.approve(tx, request_id, permit=permit)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -17,16 +18,23 @@ with atheris.instrument_imports(include=["core", "certs", "audit", "authz", "ca"
     from tests.hostile.parsers import PARSERS, judge
 
 
+#: Seconds of a processor that one input may cost; libFuzzer's own limit goes by the clock on the wall, which runs while others work.
+COSTS = 5.0
+
+
 def main(arguments: list[str]) -> None:
     chosen = [PARSERS[name] for name in arguments if not name.startswith("-")] or list(PARSERS.values())
     options = [one for one in arguments if one.startswith("-")]
     warnings.simplefilter("ignore")
 
     def one(data: bytes) -> None:
+        began = time.process_time()
         if len(chosen) == 1:
             judge(chosen[0], data)
         elif data:
             judge(chosen[data[0] % len(chosen)], data[1:])
+        if (cost := time.process_time() - began) > COSTS:
+            raise TimeoutError(f"this input costs {cost:.1f} s of a processor")
 
     with tempfile.TemporaryDirectory() as folder:
         for number, parser in enumerate(chosen):

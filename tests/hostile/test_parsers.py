@@ -65,7 +65,7 @@ def test_every_parser_refuses_known_tricks_soon(parser: Parser) -> None:
 
 def fuzz(folder: Path, *told: str) -> None:
     """Let coverage lead the way as `told`; what breaks a parser is left in `folder` and shown."""
-    options = ("-timeout=5", "-max_len=4096", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1")
+    options = ("-timeout=120", "-max_len=4096", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1")
     ended = subprocess.run(
         [sys.executable, "-m", "tests.hostile.fuzz", *told, *options, f"-artifact_prefix={folder}/"],
         cwd=ROOT,

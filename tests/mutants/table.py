@@ -754,6 +754,28 @@ MUTANTS: tuple[Mutant, ...] = (
         ":",
         "tests/ops/test_hour.py::test_nobody_is_told_of_what_only_a_wrong_clock_says_and_operators_are_told_of_the_clock",
     ),
+    # Keys that are sealed anew: all or none.
+    Mutant(
+        "who opened a vault before it was sealed anew seals nothing into it",
+        "core/seal.py",
+        'if (self._folder / "salt").read_bytes() != self._salt:',
+        "if False:",
+        "tests/ops/test_reseal.py::test_nothing_is_sealed_anew_while_somebody_works_and_whoever_worked_on_seals_nothing_that_is_lost",
+    ),
+    Mutant(
+        "a key that is made during the exchange is not lost",
+        "ops/reseal.py",
+        "if _files(folder) != _files(made):",
+        "if False:",
+        "tests/ops/test_reseal.py::test_a_key_that_is_made_at_that_moment_is_not_lost",
+    ),
+    Mutant(
+        "what the former secret opens is taken away before the sign of it",
+        "ops/reseal.py",
+        'shutil.rmtree(place / "keys")',
+        '(place / "salt").unlink(missing_ok=True)',
+        "tests/ops/test_reseal.py::test_kills_around_the_exchange_leave_a_home_that_one_secret_opens",
+    ),
     # Backups that are there when they are needed.
     Mutant(
         "a target's bytes are compared",

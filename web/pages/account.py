@@ -72,7 +72,8 @@ def _about_me(after: str) -> SimpleNamespace:
     permit = door.permit(Action.HISTORY_READ, Target(me, person.unit, person.id))
     with door.node().database.reading() as session:
         page = about.about(session, me, [me, login.failures_of(door.node().world, person.uid), *names], TOLD, after, _PAGE)
-        shown = [_entry(one, names, search.openings(session, one)) for one in page.entries]
+        opened = search.all_openings(session, page.entries)
+        shown = [_entry(one, names, opened[str(one.body["id"])]) for one in page.entries]
     read = {"source": door.caller().source, "request_id": door.caller().request_id, "details": {"count": len(shown)}}
     door.node().trail.append([Event.under(permit, Kind.TRAIL_SEARCHED, me, **read)])
     return SimpleNamespace(entries=shown, after=page.after)

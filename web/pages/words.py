@@ -181,6 +181,7 @@ ACTION: Mapping[str, Any] = {
     "backup:remove": _l("take away an old backup"),
     "backup:restore": _l("restore a home from a backup"),
     "drill:perform": _l("rehearse a restore"),
+    "keys:reseal": _l("seal keys under a new secret"),
 }
 
 #: What can be done to a request or a certificate.
