@@ -7,6 +7,7 @@ Passwords are Argon2id, written as OpenLDAP's argon2 module writes them: `{ARGON
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import threading
 import time
@@ -88,7 +89,7 @@ class LdifDirectory:
         self._reading: Reading | None = None
         self._digest = b""
         self._hasher = hasher
-        self._nobody = hasher.hash("nobody has this password")
+        self._nobody = _nobody(hasher)
 
     def read(self, after: str = "") -> Reading:
         """See `Source.read`."""
@@ -135,6 +136,12 @@ class LdifDirectory:
 
     def close(self) -> None:
         """See `Source.close`: a file is open only while it is read."""
+
+
+@functools.cache
+def _nobody(hasher: PasswordHasher) -> str:
+    """What an account that does not exist is checked against, so that it takes as long."""
+    return hasher.hash("nobody has this password")
 
 
 def _affordable(encoded: str) -> str:

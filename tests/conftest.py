@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import os
 import socket
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from core import seal
 from tests import components
 from tests.postgres import Cluster
 
@@ -20,7 +23,12 @@ from tests.postgres import Cluster
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 # `make proof` asks for other values, and for more of them.
 settings.register_profile("proof", settings.get_profile("suite"), derandomize=False, max_examples=2_000)
+# `make check` asks for fewer: the first of them, the simplest.
+settings.register_profile("check", settings.get_profile("suite"), max_examples=25)
 settings.load_profile("suite")
+
+# Homes are opened a thousand times with the same secret: what Argon2id makes of one (a pure function) is worked out once.
+seal._master = functools.cache(seal._master)
 
 #: The folders that take longest, longest first: a process that began them last would be waited for.
 _LONG = ("pages", "ops", "web", "authz", "ca", "audit", "journey", "hostile")
@@ -43,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = {folder: number for number, folder in enumerate(_LONG)}
         items.sort(key=lambda item: place.get(item.path.parent.name, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: no collection of garbage need go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""How many values a property is asked about: in the suite as many as it can afford, in `make proof` twenty times as many."""
+"""How many values a property is asked about: a number in the suite, a quarter of it in `make check`, twenty times it in `make proof`."""
 
 from __future__ import annotations
 

@@ -89,59 +89,59 @@ def question(subject=ALICE, action=READ, resource=RECORD, **more):
     return {"subject": subject, "action": action, "resource": resource, **more}
 
 
-@pytest.mark.parametrize(
-    ("body", "decision"),
-    [
-        (question(), True),
-        (question(ALICE, WRITE), True),
-        (question(BOB, READ), True),
-        (question(BOB, WRITE), False),
-        (question(ALICE, WRITE, ARCHIVED), False),
-        (question(BOB_ADMIN, WRITE, ARCHIVED), True),
-        (question(ALICE, {"name": "delete", "properties": {"soft": True}}), True),
-        (question(ALICE, {"name": "delete", "properties": {"soft": False}}), False),
-        (question(context={"time": "2025-06-27T18:03-07:00", "ip": "192.168.1.1"}), True),
-        (question({**ALICE, "properties": {"department": "Sales", "role": "manager"}}, {**READ, "properties": {"method": "GET"}}), True),
-        (question(foo="bar", futureField={"nested": True}), True),
-        (question(ALICE, {"name": "delete", "properties": {"soft": 1}}), False),
-    ],
-)
-def test_certification_decisions(fixture, body, decision):
-    for _ in range(2):
-        answer = ask(fixture, body)
-        assert answer["decision"] is decision
-        assert isinstance(answer["context"], dict)
+CERTIFIED = [
+    (question(), True),
+    (question(ALICE, WRITE), True),
+    (question(BOB, READ), True),
+    (question(BOB, WRITE), False),
+    (question(ALICE, WRITE, ARCHIVED), False),
+    (question(BOB_ADMIN, WRITE, ARCHIVED), True),
+    (question(ALICE, {"name": "delete", "properties": {"soft": True}}), True),
+    (question(ALICE, {"name": "delete", "properties": {"soft": False}}), False),
+    (question(context={"time": "2025-06-27T18:03-07:00", "ip": "192.168.1.1"}), True),
+    (question({**ALICE, "properties": {"department": "Sales", "role": "manager"}}, {**READ, "properties": {"method": "GET"}}), True),
+    (question(foo="bar", futureField={"nested": True}), True),
+    (question(ALICE, {"name": "delete", "properties": {"soft": 1}}), False),
+]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"action": READ, "resource": RECORD},
-        {"subject": ALICE, "resource": RECORD},
-        {"subject": ALICE, "action": READ},
-        question({"id": "alice"}),
-        question({"type": "user"}),
-        question(action={}),
-        question(resource={"id": "record-1"}),
-        question(resource={"type": "record"}),
-        question("alice"),
-        question(action={"name": 123}),
-        question(subject=None),
-        question(subject=[]),
-        question({"type": "user", "id": True}),
-        question({"type": "user", "id": ""}),
-        question({"type": "user", "id": "x" * 300}),
-        question({**ALICE, "properties": "admin"}),
-        question(context="now"),
-        "alice",
-        None,
-        [],
-        42,
-    ],
-)
-def test_question_that_is_not_whole_is_malformed(fixture, body):
-    with pytest.raises(Malformed):
-        ask(fixture, body)
+def test_certification_decisions(fixture, subtests):
+    for body, decision in CERTIFIED * 2:
+        with subtests.test(body=body):
+            answer = ask(fixture, body)
+            assert answer["decision"] is decision
+            assert isinstance(answer["context"], dict)
+
+
+NOT_WHOLE = [
+    {"action": READ, "resource": RECORD},
+    {"subject": ALICE, "resource": RECORD},
+    {"subject": ALICE, "action": READ},
+    question({"id": "alice"}),
+    question({"type": "user"}),
+    question(action={}),
+    question(resource={"id": "record-1"}),
+    question(resource={"type": "record"}),
+    question("alice"),
+    question(action={"name": 123}),
+    question(subject=None),
+    question(subject=[]),
+    question({"type": "user", "id": True}),
+    question({"type": "user", "id": ""}),
+    question({"type": "user", "id": "x" * 300}),
+    question({**ALICE, "properties": "admin"}),
+    question(context="now"),
+    "alice",
+    None,
+    [],
+    42,
+]
+
+
+def test_question_that_is_not_whole_is_malformed(fixture, subtests):
+    for body in NOT_WHOLE:
+        with subtests.test(body=body), pytest.raises(Malformed):
+            ask(fixture, body)
 
 
 def decisions(answer):
@@ -190,13 +190,19 @@ def test_semantics_end_at_the_deciding_member(fixture, semantic, expected):
     assert decisions(asks(fixture, body)) == expected
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{"evaluations": {}}, {"evaluations": [{}] * 501}, {"options": 1}, {"options": {"evaluations_semantic": "some"}}, {"subject": "alice"}],
-)
-def test_malformed_batch_is_malformed_as_a_whole(fixture, more):
-    with pytest.raises(Malformed):
-        asks(fixture, {**question(), "evaluations": [{}], **more})
+NO_BATCHES = [
+    {"evaluations": {}},
+    {"evaluations": [{}] * 501},
+    {"options": 1},
+    {"options": {"evaluations_semantic": "some"}},
+    {"subject": "alice"},
+]
+
+
+def test_malformed_batch_is_malformed_as_a_whole(fixture, subtests):
+    for more in NO_BATCHES:
+        with subtests.test(more=more), pytest.raises(Malformed):
+            asks(fixture, {**question(), "evaluations": [{}], **more})
 
 
 def test_each_decision_is_recorded_before_it_is_given_and_can_be_decided_again(fixture):
@@ -356,20 +362,20 @@ def test_search_for_what_is_not_known_finds_nothing(fixture):
     assert find(fixture, "action", {"subject": {"type": "user", "id": "nobody"}, "resource": RECORD})["results"] == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("subject", {"subject": {"type": "user"}, "action": READ, "resource": {"type": "record"}}),
-        ("subject", {"action": READ, "resource": RECORD}),
-        ("subject", {"subject": {"type": "user"}, "resource": RECORD}),
-        ("resource", {"subject": {"type": "user"}, "action": READ, "resource": {"type": "record"}}),
-        ("action", {"subject": {"type": "user"}, "resource": RECORD}),
-        ("action", {"subject": ALICE, "resource": {"type": "record"}}),
-    ],
-)
-def test_search_needs_the_id_of_what_is_given(fixture, kind, body):
-    with pytest.raises(Malformed):
-        find(fixture, kind, body)
+NO_SEARCHES = [
+    ("subject", {"subject": {"type": "user"}, "action": READ, "resource": {"type": "record"}}),
+    ("subject", {"action": READ, "resource": RECORD}),
+    ("subject", {"subject": {"type": "user"}, "resource": RECORD}),
+    ("resource", {"subject": {"type": "user"}, "action": READ, "resource": {"type": "record"}}),
+    ("action", {"subject": {"type": "user"}, "resource": RECORD}),
+    ("action", {"subject": ALICE, "resource": {"type": "record"}}),
+]
+
+
+def test_search_needs_the_id_of_what_is_given(fixture, subtests):
+    for kind, body in NO_SEARCHES:
+        with subtests.test(kind=kind, body=body), pytest.raises(Malformed):
+            find(fixture, kind, body)
 
 
 def test_pages_go_on_where_they_ended_and_are_bound_to_their_question(fixture):

@@ -32,6 +32,8 @@ class Server:
     before: list = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     late: list = field(default_factory=list)
+    #: An entryUUID names nothing else afterwards (RFC 4530 section 1).
+    gone: set[str] = field(default_factory=set)
 
     def add(self, identity: int, dn: str, *values: str) -> None:
         self.count += 1
@@ -39,7 +41,9 @@ class Server:
 
     def remove(self, identity: int) -> None:
         self.count += 1
-        self._refer(self.entries.pop(f"00000000-0000-4000-8000-{identity:012d}")[0], None)
+        key = f"00000000-0000-4000-8000-{identity:012d}"
+        self.gone.add(key)
+        self._refer(self.entries.pop(key)[0], None)
 
     def rename(self, identity: int, dn: str) -> None:
         key = f"00000000-0000-4000-8000-{identity:012d}"
@@ -269,7 +273,7 @@ def apply(server: Server, held: Copy, verb: str, which: int, other: int) -> None
         server.add(which, server.entries[key][0], f"m{server.count}@x")
     if verb == "delete" and key in server.entries:
         server.remove(which)
-    if verb == "add" and key not in server.entries and f"uid=p{other},ou=people" not in dns:
+    if verb == "add" and key not in server.entries.keys() | server.gone and f"uid=p{other},ou=people" not in dns:
         server.add(which, f"uid=p{other},ou=people", "x")
     if verb == "rename" and key in server.entries and f"uid=p{other},ou=people" not in dns:
         server.rename(which, f"uid=p{other},ou=people")

@@ -88,10 +88,12 @@ def register(place: Place) -> None:
     act(place, "service:demo", Action.ASSET_REGISTER, Target("server:old", unit=unit), applications.withdraw_asset, "server:old")
 
 
+@pytest.mark.slow
 def test_whatever_is_deleted_fact_or_event_is_named(compared: Compared) -> None:
     assert_damage_is_named(compared, "authz_", without=("authz_standing", "authz_directory"))
 
 
+@pytest.mark.slow
 def test_whatever_is_forged_or_changed_is_named_and_told_once(compared: Compared, place: Place) -> None:
     compared.must_be_clean()
     stranger = compared.stranger

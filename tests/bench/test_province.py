@@ -47,6 +47,7 @@ def usual(written):
     return read(written.directory)
 
 
+@pytest.mark.slow
 def test_it_has_the_departments_cities_counties_and_townships_of_a_province(usual, written):
     found = Counter((unit.level, bool(unit.line)) for unit in usual.units.values())
     assert found == {(0, False): 1, (0, True): 50, (1, False): 14, (2, False): 86, (3, False): 1228, (1, True): 28, (2, True): 172}
@@ -56,18 +57,21 @@ def test_it_has_the_departments_cities_counties_and_townships_of_a_province(usua
     assert (len(grants["applications"]), len(grants["grants"])) == (40, 400)
 
 
+@pytest.mark.slow
 def test_no_two_units_or_people_are_named_alike_in_one_place(usual):
     assert max(Counter((unit.parent, unit.name) for unit in usual.units.values()).values()) == 1
     assert max(Counter((unit.parent, unit.name_en) for unit in usual.units.values()).values()) == 1
     assert all(unit.name and unit.name_en.isascii() for unit in usual.units.values())
 
 
+@pytest.mark.slow
 def test_a_group_names_everybody_and_roles_are_nested_over_four_levels(usual):
     assert Counter(held.role for one in usual.holdings.values() for held in one)[EVERYBODY] > 19_900
     deepest = max(usual.holdings.values(), key=lambda held: sum(one.role == "everyone" for one in held))
     assert sum(held.role == "everyone" for held in deepest) == 4
 
 
+@pytest.mark.slow
 def test_every_city_and_county_beside_the_demonstrations_has_two_registrars(usual):
     registrars = Counter(held.unit for one in usual.holdings.values() for held in one if held.role == "registrar")
     told = {province.entry_uuid(7, f"unit {place.path}") for place in province.PLACES}
@@ -121,6 +125,7 @@ def test_what_cannot_hold_the_demonstration_is_refused(size):
         land(Size(**size))
 
 
+@pytest.mark.slow
 def test_the_grants_are_what_the_interface_takes_for_roles_that_somebody_holds(usual, written):
     told = json.loads(written.grants.read_text("utf-8"))
     roles = {held.role for one in usual.holdings.values() for held in one}

@@ -60,11 +60,13 @@ def orphan(town: Town) -> None:
     town.worker().step()
 
 
+@pytest.mark.slow
 def test_whatever_is_deleted_fact_or_event_is_named(compared: Compared) -> None:
     assert_damage_is_named(compared, "ca_")
     assert_damage_is_named(compared, "authz_standing")
 
 
+@pytest.mark.slow
 def test_whatever_is_forged_or_changed_is_named_and_told_once(compared: Compared) -> None:
     compared.must_be_clean()
     stranger = compared.stranger
@@ -126,6 +128,7 @@ def test_an_event_that_is_told_twice_is_named(compared: Compared) -> None:
     compared.is_named("certificate", key, "told-twice")
 
 
+@pytest.mark.slow
 def test_part_by_part_everything_comes_round_again(compared: Compared, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in (("CHUNK", 5), ("KEYS", 2), ("ROWS", 4), ("ENTRIES", 20)):
         monkeypatch.setattr(f"ops.reconcile.{name}", size)

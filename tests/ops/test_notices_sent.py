@@ -263,6 +263,7 @@ told.turn()
 """
 
 
+@pytest.mark.slow
 def test_a_leader_that_is_killed_while_it_sends_makes_nobody_hear_twice(founded: Path, tmp_path: Path, server: MailServer):  # noqa: F811
     """Killed at each step of the conversation in turn; the next leader goes on with the rest."""
     folder = copy(founded, tmp_path / "town")

@@ -83,6 +83,7 @@ def _login(client: httpx.Client, account: dict[str, Any], **headers: str) -> htt
     return client.post("/api/v1/sessions", json=wanted, headers=headers)
 
 
+@pytest.mark.slow
 def test_people_and_applications_are_served_and_a_certificate_in_a_field_is_not_believed(outside: httpx.Client, home: Path):
     told = _told(home)
     staff, application = told["accounts"][0], told["applications"][0]
@@ -97,6 +98,7 @@ def test_people_and_applications_are_served_and_a_certificate_in_a_field_is_not_
     assert outside.get("/login").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_server_s_end_is_the_end_of_the_node(outside: httpx.Client, granian: subprocess.Popen[bytes], home: Path):
     assert outside.get("/healthz").status_code == 200
     granian.terminate()

@@ -12,7 +12,7 @@ from tests.shape.rules import ROOT
 
 
 def test_the_long_form_asks_for_more_and_for_other_values() -> None:
-    suite, proof = settings.get_profile("suite"), settings.get_profile("proof")
+    check, suite, proof = (settings.get_profile(name) for name in ("check", "suite", "proof"))
     before = settings.get_current_profile_name()
     try:
         settings.load_profile("suite")
@@ -21,7 +21,8 @@ def test_the_long_form_asks_for_more_and_for_other_values() -> None:
         assert (examples(150).max_examples, examples(150).derandomize) == (150 * proof.max_examples // suite.max_examples, False)
     finally:
         settings.load_profile(before)
-    assert suite.max_examples == USUAL < proof.max_examples
+    assert 0 < check.max_examples < suite.max_examples == USUAL < proof.max_examples
+    assert check.derandomize
 
 
 def test_no_property_fixes_its_number_for_both_forms() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.web.conftest import AUDITOR, STAFF, Service
+
+pytestmark = pytest.mark.slow
 
 
 def test_entries_are_counted_over_time_and_the_look_is_recorded(service: Service) -> None:

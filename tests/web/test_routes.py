@@ -19,6 +19,8 @@ from web.declare import Opening, description, openings
 from web.gate import GATE_ROUTES
 from web.hot import STATUS_ROUTES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def app(service: Service) -> Flask:
