@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from audit import history
+from audit.verifier.note import Checkpoint, Note
 from core.errors import Conflict
 from ops import homes, restore, running
-from ops.node import open_node
+from ops.node import Node, open_node
 from ops.restore import Terms
 from tests.ops import disaster
 from tests.postgres import Cluster
@@ -43,6 +45,11 @@ def archive(server: Cluster) -> str:
     return str(folder)
 
 
+def noted(node: Node) -> int:
+    """How many entries of the log `ca` the last signed head covers."""
+    return Checkpoint.parse(Note.parse((homes.notes_folder(node.settings.home) / "ca.note").read_bytes()).text).size
+
+
 def test_a_recovery_to_a_point_in_time_goes_on_in_a_new_epoch_and_on_hold(server: Cluster, tmp_path: Path) -> None:
     wal = archive(server)
     server.stop("fast")
@@ -62,6 +69,9 @@ def test_a_recovery_to_a_point_in_time_goes_on_in_a_new_epoch_and_on_hold(server
         disaster.revoke(node, known[1])
         disaster.until(lambda: disaster.is_listed(node, known[1]))
         lists = disaster.lists_of(node, tmp_path / "lists")
+        with node.database.reading() as session:
+            size = history.heads(session)[("ca", 1)]
+        disaster.until(lambda: noted(node) >= size)
         node.close()
     database = settings.database.url.partition("@/")[2].partition("?")[0]
     server.admin("SELECT pg_switch_wal()", "postgres")

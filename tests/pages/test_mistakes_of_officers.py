@@ -118,7 +118,7 @@ def test_an_account_is_blocked_and_let_in_once_without_a_network_with_a_slip_and
     expect(first.locator(".note.bad")).to_contain_text(told(lang, "并未停用", "is not blocked"))
     fill_in(first, uid="zhengshi", reason="by mistake")
     first.click("button.btn-stop")
-    expect(first.locator(".note.bad")).to_contain_text(told(lang, "本人", "what is their own"))
+    expect(first.locator(".note.bad")).to_contain_text(told(lang, "自己的事项", "what is their own"))
     fill_in(first, uid="wang wu")
     first.click("button.btn-stop")
     expect(first.locator(".note.bad")).to_contain_text("wang wu")
