@@ -375,6 +375,7 @@ def test_many_decisions_wait_for_the_trail_without_a_thread(service: Service, ow
     assert len(receipts) == many
 
 
+@pytest.mark.embedded
 def test_a_decision_that_cannot_be_recorded_is_no_answer(service: Service, oa: httpx.Client):
     lock = service.node.database.lock
     assert lock
