@@ -16,7 +16,8 @@ from audit.record import Transaction, recording
 from audit.search import Entry
 from audit.trail import Trail
 from ca.keys import Signer, Signers
-from ca.tables import Authority
+from ca.states import Standing
+from ca.tables import Authority, Revocation
 from certs.suites import SUITES, Suite
 from core.errors import Conflict, Error, NotFound, Unavailable
 
@@ -71,10 +72,12 @@ def issuer(session: Session, signers: Signers, id: str) -> Issuer:  # noqa: A002
 
 
 def ready(session: Session, signers: Signers) -> tuple[dict[str, str], frozenset[str]]:
-    """The authorities that can sign now by the profiles they issue, the newest first; and what keeps the others."""
+    """The authorities that can sign now by the profiles they issue, the newest first, none that is revoked; and what keeps the others."""
     found: dict[str, str] = {}
     troubles = set()
     for row in session.scalars(select(Authority).where(Authority.profiles != "").order_by(Authority.created_at.desc())):
+        if _is_revoked(session, row):  # it still signs lists, but nobody would believe a certificate
+            continue
         try:
             issuer(session, signers, row.id)
         except Error as error:
@@ -82,6 +85,14 @@ def ready(session: Session, signers: Signers) -> tuple[dict[str, str], frozenset
             continue
         found = dict.fromkeys(row.profiles.split(), row.id) | found
     return found, frozenset(troubles)
+
+
+def _is_revoked(session: Session, row: Authority) -> bool:
+    if row.cert is None:
+        return False
+    serial = f"{x509.load_der_x509_certificate(row.cert).serial_number:x}"
+    standing = select(Revocation.standing).where(Revocation.authority == row.parent, Revocation.serial == serial)
+    return session.scalar(standing) in {Standing.REVOKED, Standing.SUSPENDED}
 
 
 def stop(trail: Trail, id: str, reason: str, *, permit: Permit) -> None:  # noqa: A002 - the standard's word

@@ -130,6 +130,8 @@ def test_a_revoked_authority_takes_everything_under_it_along_and_its_successor_i
     with recording(node.trail) as tx:
         revocation.revoke(tx, own.authority, serial, "keyCompromise", permit=permit)
     assert reasons() == ("revoked",)
+    with node.database.reading() as session:
+        assert "application" not in authorities.ready(session, node.works.signers)[0]  # also before there is a successor
 
     plan = ceremony.parse(SUCCESSOR.format(organisation=root.organisation, root=root.name, suite=root.suite))
     init.perform(node, plan, say=lambda _: None)
