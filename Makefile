@@ -38,7 +38,7 @@ UNIT = -m "not component and not journey and not slow and not alone and not proo
 # Their homes lie in memory where there is a gigabyte: the disk is waited for a thousand times, and no unit test is about it.
 SCRATCH = $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000000 2>/dev/null && echo /dev/shm)
 
-# Style, types, import law, shape and unit tests: under a minute when warm.
+# Style, types, import law, shape and unit tests: about a minute when warm.
 check: .venv/dev $(CATALOGUES)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
